@@ -90,15 +90,19 @@ def delete_topic_path(topic: str) -> str:
 
 
 def parse_id(name: str) -> int | None:
-    """A child's name as a broker id or partition number; None if it is something else (foreign children are skipped)."""
-    return int(name) if name.isascii() and name.isdigit() and str(int(name)) == name else None
+    """A child's name as a broker id or partition number; None for anything else (foreign children are skipped)."""
+    # Both are 32-bit numbers on Kafka's wire, so ten digits are enough.
+    if not (name.isascii() and name.isdigit() and len(name) <= 10) or (name[0] == "0" and name != "0"):
+        return None
+    return int(name)
 
 
 def check_topic_name(name: str) -> None:
     """Raise ValueError unless `name` may be a topic (Kafka's rule: 1 to 249 of a-z A-Z 0-9 . _ -, not "." or "..")."""
     if name in (".", "..") or not TOPIC_NAME.fullmatch(name):
         raise ValueError(
-            f"{name!r} cannot be a topic's name: use 1 to 249 letters, digits, dots, underscores or hyphens, not . or .."
+            f"{name!r} cannot be a topic's name: use 1 to 249 letters, digits, dots, underscores or hyphens; not . or"
+            " .. alone"
         )
 
 
@@ -360,6 +364,15 @@ def _encode(extra: Mapping[str, object], **fields: object) -> bytes:
     return json.dumps({"version": VALUE_VERSION, **fields, **extra}, separators=(",", ":")).encode()
 
 
+def _from_json(znode: str, value: bytes) -> object:
+    try:
+        return json.loads(value)
+    except ValueError as error:  # UnicodeDecodeError is one too
+        raise ZnodeValueError(znode, "", value[:80], f"not JSON: {error}") from None
+    except RecursionError:
+        raise ZnodeValueError(znode, "", value[:80], "not JSON: nested too deep") from None
+
+
 class _Reader:
     """Takes typed fields out of one JSON object; what nobody took is `rest()`."""
 
@@ -368,12 +381,7 @@ class _Reader:
         self._prefix = prefix
         top = isinstance(value, bytes)
         if isinstance(value, bytes):
-            try:
-                value = json.loads(value)
-            except ValueError as error:  # also UnicodeDecodeError
-                raise ZnodeValueError(znode, "", value[:80], f"not JSON: {error}") from None
-            except RecursionError:
-                raise ZnodeValueError(znode, "", value[:80], "not JSON: nested too deep") from None
+            value = _from_json(znode, value)
         if not isinstance(value, dict):
             raise ZnodeValueError(znode, prefix.rstrip("."), value, "a JSON object is wanted")
         self._fields: dict[str, object] = dict(value)
