@@ -1,0 +1,298 @@
+"""Txns: the record of one decision, as it stands in the log and travels between servers.
+
+In: a header and a body.  Out: the payload of one log entry (header, then body, in ZooKeeper's jute), and back.
+Knows nothing of the tree or of files.  Answers to ZooKeeper's TxnHeader, the records of org.apache.zookeeper.txn and SerializeUtils.
+
+(1) payload[12:20] is the zxid, big-endian: storage looks no further than that.
+(2) `decode(encode(header, body)) == (header, body)` for every body type.
+(3) A failed request is a txn too: type ERROR, one code; it takes a zxid.  A failed multi keeps type MULTI and holds only ERROR parts.
+(4) What follows the body (ZooKeeper may add a TxnDigest) is ignored.
+"""
+
+from dataclasses import dataclass
+from struct import Struct
+from typing import ClassVar, NamedTuple
+
+from coordination.errors import RemoteProtocolError
+from coordination.wire import opcodes
+from coordination.wire.jute import (
+    get_bool,
+    get_buffer,
+    get_count,
+    get_int,
+    get_long,
+    get_string,
+    get_strings,
+    pack_int,
+    pack_long,
+    put_bool,
+    put_buffer,
+    put_string,
+    put_strings,
+    truncated,
+)
+from coordination.wire.records import Acl, get_acls, put_acls
+
+HEADER = Struct(">qiqqi")
+HEADER_BYTES = HEADER.size
+
+
+class TxnHeader(NamedTuple):
+    """Who asked (session id, xid), the zxid given, the wall clock in ms, and the type (an opcode)."""
+
+    client_id: int
+    cxid: int
+    zxid: int
+    time_ms: int
+    type: int
+
+
+@dataclass(slots=True)
+class CreateTxn:
+    path: str
+    data: bytes | None
+    acl: tuple[Acl, ...]
+    ephemeral: bool
+    parent_cversion: int
+
+    def encode(self) -> bytes:
+        return b"".join(
+            (
+                put_string(self.path),
+                put_buffer(self.data),
+                put_acls(self.acl),
+                put_bool(self.ephemeral),
+                pack_int(self.parent_cversion),
+            )
+        )
+
+
+@dataclass(slots=True)
+class CreateContainerTxn:
+    path: str
+    data: bytes | None
+    acl: tuple[Acl, ...]
+    parent_cversion: int
+
+    def encode(self) -> bytes:
+        return put_string(self.path) + put_buffer(self.data) + put_acls(self.acl) + pack_int(self.parent_cversion)
+
+
+@dataclass(slots=True)
+class CreateTtlTxn:
+    path: str
+    data: bytes | None
+    acl: tuple[Acl, ...]
+    parent_cversion: int
+    ttl_ms: int
+
+    def encode(self) -> bytes:
+        head = put_string(self.path) + put_buffer(self.data) + put_acls(self.acl)
+        return head + pack_int(self.parent_cversion) + pack_long(self.ttl_ms)
+
+
+@dataclass(slots=True)
+class DeleteTxn:
+    path: str
+
+    def encode(self) -> bytes:
+        return put_string(self.path)
+
+
+@dataclass(slots=True)
+class SetDataTxn:
+    path: str
+    data: bytes | None
+    version: int
+
+    def encode(self) -> bytes:
+        return put_string(self.path) + put_buffer(self.data) + pack_int(self.version)
+
+
+@dataclass(slots=True)
+class CheckVersionTxn:
+    path: str
+    version: int
+
+    def encode(self) -> bytes:
+        return put_string(self.path) + pack_int(self.version)
+
+
+@dataclass(slots=True)
+class SetAclTxn:
+    path: str
+    acl: tuple[Acl, ...]
+    version: int
+
+    def encode(self) -> bytes:
+        return put_string(self.path) + put_acls(self.acl) + pack_int(self.version)
+
+
+@dataclass(slots=True)
+class CreateSessionTxn:
+    timeout_ms: int
+
+    def encode(self) -> bytes:
+        return pack_int(self.timeout_ms)
+
+
+@dataclass(slots=True)
+class CloseSessionTxn:
+    """`paths` None: written by a server older than 3.6, whose closeSession has no body."""
+
+    paths: list[str] | None
+
+    def encode(self) -> bytes:
+        return b"" if self.paths is None else put_strings(self.paths)
+
+
+@dataclass(slots=True)
+class ErrorTxn:
+    code: int
+
+    def encode(self) -> bytes:
+        return pack_int(self.code)
+
+
+@dataclass(slots=True)
+class MultiTxn:
+    """The parts of a multi: (type, body) in order."""
+
+    parts: list[tuple[int, "TxnBody"]]
+    _ITEM_BYTES_MIN: ClassVar[int] = 8
+
+    def encode(self) -> bytes:
+        out = [pack_int(len(self.parts))]
+        for type_, body in self.parts:
+            out.append(pack_int(type_))
+            out.append(put_buffer(body.encode()))
+        return b"".join(out)
+
+
+TxnBody = (
+    CreateTxn
+    | CreateContainerTxn
+    | CreateTtlTxn
+    | DeleteTxn
+    | SetDataTxn
+    | CheckVersionTxn
+    | SetAclTxn
+    | CreateSessionTxn
+    | CloseSessionTxn
+    | ErrorTxn
+    | MultiTxn
+)
+
+
+def encode(header: TxnHeader, body: TxnBody) -> bytes:
+    """The payload of one log entry."""
+    return HEADER.pack(*header) + body.encode()
+
+
+def decode(payload: bytes) -> tuple[TxnHeader, TxnBody]:
+    """A log entry's payload as header and body; `RemoteProtocolError` if it is not one (source: SerializeUtils.deserializeTxn)."""
+    if len(payload) < HEADER_BYTES:
+        raise truncated("a txn header")
+    header = TxnHeader(*HEADER.unpack_from(payload, 0))
+    return header, decode_body(header.type, payload, HEADER_BYTES, len(payload))
+
+
+def decode_body(type_: int, buf: bytes, pos: int, end: int) -> TxnBody:
+    decoder = _DECODERS.get(type_)
+    if decoder is None:
+        raise RemoteProtocolError(f"a txn of unknown type {type_}")
+    return decoder(buf, pos, end)
+
+
+def _create(buf: bytes, pos: int, end: int) -> CreateTxn:
+    path, pos = get_string(buf, pos, end)
+    data, pos = get_buffer(buf, pos, end)
+    acl, pos = get_acls(buf, pos, end)
+    ephemeral, pos = get_bool(buf, pos, end)
+    if pos == end:  # CreateTxnV0, before 3.4: the parent counts for itself
+        return CreateTxn(path, data, acl, ephemeral, -1)
+    parent_cversion, pos = get_int(buf, pos, end)
+    return CreateTxn(path, data, acl, ephemeral, parent_cversion)
+
+
+def _create_container(buf: bytes, pos: int, end: int) -> CreateContainerTxn:
+    path, pos = get_string(buf, pos, end)
+    data, pos = get_buffer(buf, pos, end)
+    acl, pos = get_acls(buf, pos, end)
+    parent_cversion, pos = get_int(buf, pos, end)
+    return CreateContainerTxn(path, data, acl, parent_cversion)
+
+
+def _create_ttl(buf: bytes, pos: int, end: int) -> CreateTtlTxn:
+    path, pos = get_string(buf, pos, end)
+    data, pos = get_buffer(buf, pos, end)
+    acl, pos = get_acls(buf, pos, end)
+    parent_cversion, pos = get_int(buf, pos, end)
+    ttl_ms, pos = get_long(buf, pos, end)
+    return CreateTtlTxn(path, data, acl, parent_cversion, ttl_ms)
+
+
+def _delete(buf: bytes, pos: int, end: int) -> DeleteTxn:
+    return DeleteTxn(get_string(buf, pos, end)[0])
+
+
+def _set_data(buf: bytes, pos: int, end: int) -> SetDataTxn:
+    path, pos = get_string(buf, pos, end)
+    data, pos = get_buffer(buf, pos, end)
+    version, pos = get_int(buf, pos, end)
+    return SetDataTxn(path, data, version)
+
+
+def _check_version(buf: bytes, pos: int, end: int) -> CheckVersionTxn:
+    path, pos = get_string(buf, pos, end)
+    version, pos = get_int(buf, pos, end)
+    return CheckVersionTxn(path, version)
+
+
+def _set_acl(buf: bytes, pos: int, end: int) -> SetAclTxn:
+    path, pos = get_string(buf, pos, end)
+    acl, pos = get_acls(buf, pos, end)
+    version, pos = get_int(buf, pos, end)
+    return SetAclTxn(path, acl, version)
+
+
+def _create_session(buf: bytes, pos: int, end: int) -> CreateSessionTxn:
+    return CreateSessionTxn(get_int(buf, pos, end)[0])
+
+
+def _close_session(buf: bytes, pos: int, end: int) -> CloseSessionTxn:
+    return CloseSessionTxn(None if pos == end else get_strings(buf, pos, end)[0])
+
+
+def _error(buf: bytes, pos: int, end: int) -> ErrorTxn:
+    return ErrorTxn(get_int(buf, pos, end)[0])
+
+
+def _multi(buf: bytes, pos: int, end: int) -> MultiTxn:
+    count, pos = get_count(buf, pos, end)
+    parts: list[tuple[int, TxnBody]] = []
+    for _ in range(count):
+        type_, pos = get_int(buf, pos, end)
+        raw, pos = get_buffer(buf, pos, end)
+        if raw is None or type_ == opcodes.MULTI:
+            raise RemoteProtocolError("a multi holds an empty part or another multi")
+        parts.append((type_, decode_body(type_, raw, 0, len(raw))))
+    return MultiTxn(parts)
+
+
+_DECODERS = {
+    opcodes.CREATE: _create,
+    opcodes.CREATE2: _create,
+    opcodes.CREATE_CONTAINER: _create_container,
+    opcodes.CREATE_TTL: _create_ttl,
+    opcodes.DELETE: _delete,
+    opcodes.DELETE_CONTAINER: _delete,
+    opcodes.SET_DATA: _set_data,
+    opcodes.RECONFIG: _set_data,
+    opcodes.CHECK: _check_version,
+    opcodes.SET_ACL: _set_acl,
+    opcodes.CREATE_SESSION: _create_session,
+    opcodes.CLOSE_SESSION: _close_session,
+    opcodes.ERROR: _error,
+    opcodes.MULTI: _multi,
+}
