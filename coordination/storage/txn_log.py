@@ -1,0 +1,455 @@
+"""The durable transaction log, in Apache ZooKeeper's files: `version-2/log.<first zxid in hex>`.
+
+In:  batches of payloads (TxnHeader and record, as `state.txn` encodes them); a directory after a crash.
+Out: the same payloads in order of zxid; `Repair`s; or a refusal that names file, offset and the zxids around the
+     damage.
+Looks into a payload only for its zxid. No trio, no threads: its owner calls it from one thread at a time. Answers to
+FileTxnLog and FilePadding.
+
+(1) A batch is one write; `sync` is one fdatasync. A payload that `sync` covered survives.
+(2) A file's directory entry is durable before its first record is.
+(3) What `open` accepts is durable and followed by nothing but zeros: records a dead process left unsynced in the page
+    cache are synced before anyone sees them, and a torn tail is cut off the file, not only skipped (ZooKeeper itself
+    refuses a log with a bad checksum at its end).
+(4) A tail is torn only if no good record follows it. Anything else is damage: LogDamagedError, and not a byte is
+    changed.
+(5) After a failed write or sync nothing is written again. (After a failed fsync the kernel may call dirty pages clean:
+    trying again proves nothing.)
+(6) Between two files of one epoch no zxid is missing, or `read` refuses: a lost file is never skipped in silence.
+
+Rejected: cutting a hole of zeros in the last batch as etcd does (after a power cut, later pages may have reached the
+disk before earlier ones). The file alone cannot tell that from a lost sector under acknowledged records, so the
+operator decides; the message says how.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from zlib import adler32
+
+from coordination.storage.api import LogDamagedError, LogWriteError, Repair, StorageError
+from coordination.storage.log_format import (
+    HEADER,
+    HEADER_BYTES,
+    RECORD_HEAD,
+    TXN_HEADER_BYTES,
+    ZXID,
+    Buffer,
+    End,
+    find_record,
+    records,
+)
+
+VERSION_DIRECTORY = "version-2"
+DEFAULT_PREALLOC_BYTES = 64 << 20
+# FilePadding grows a file when less than this is left, so that a batch seldom has to.
+_PADDING_RESERVE_BYTES = 4096
+_LOG_NAME = re.compile(r"log\.([0-9a-f]{1,16})")
+
+_datasync = getattr(os, "fdatasync", os.fsync)
+
+
+class TxnLog:
+    """The log of one server. `open` it; then `read`, then `append` and `sync`."""
+
+    def __init__(self, directory: Path, prealloc_bytes: int) -> None:
+        """For `open` only."""
+        self.directory = directory
+        self.last_zxid = 0
+        self.repairs: list[Repair] = []
+        self._prealloc_bytes = prealloc_bytes
+        self._fd = -1
+        self._path = directory
+        self._position = 0
+        self._allocated = 0
+        self._dirty = False
+        self._failed: str | None = None
+
+    @classmethod
+    def open(cls, log_dir: Path, *, prealloc_bytes: int = DEFAULT_PREALLOC_BYTES) -> "TxnLog":
+        """Open the log kept in `log_dir`/version-2, creating the directory when absent.
+
+        Cuts a torn tail and drops empty newest files (listed in `.repairs`, to be logged). Raises LogDamagedError when
+        good records lie behind a bad one, StorageError when the directory cannot be used. Only the newest file is
+        checked here; `read` checks what it reads.
+        """
+        assert prealloc_bytes >= 0
+        log = cls(log_dir / VERSION_DIRECTORY, prealloc_bytes)
+        with _wrapped("open the transaction log in", log.directory):
+            log.directory.mkdir(parents=True, exist_ok=True)
+            log._recover()
+        return log
+
+    # -- reading
+
+    def files(self) -> list[tuple[int, Path]]:
+        """(zxid in the name, path) of every log file, oldest first."""
+        named = ((_LOG_NAME.fullmatch(path.name), path) for path in self.directory.iterdir())
+        return sorted((int(match[1], 16), path) for match, path in named if match)
+
+    def read(self, after_zxid: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(zxid, payload) of every record with zxid > after_zxid, in order; a TxnDigest behind the record stays in the
+        payload.
+
+        Starts in the newest file whose name is not above `after_zxid`, so the cost is that of what is wanted.
+        LogDamagedError as soon as something cannot be trusted; what was yielded before it is good.
+        """
+        files = self.files()
+        first = max((i for i, (named, _) in enumerate(files) if named <= after_zxid), default=0)
+        last_zxid = 0
+        for i, (_, path) in enumerate(files[first:], first):
+            newest = i == len(files) - 1
+            before = last_zxid
+            with _mapped(path) as buffer:
+                if not _has_header(buffer):
+                    raise _not_a_log(path, buffer, last_zxid)
+                size = self._position if newest and path == self._path else len(buffer)
+                end: list[End] = []
+                for zxid, payload, _ in records(buffer, HEADER.size, size, end):
+                    if zxid <= last_zxid:
+                        raise _backwards(path, zxid, last_zxid)
+                    if last_zxid == before and last_zxid >= after_zxid and _gap(last_zxid, zxid):
+                        raise _missing_file(path, last_zxid, zxid)
+                    last_zxid = zxid
+                    if zxid > after_zxid:
+                        yield zxid, payload
+                if not newest:
+                    _check_inner_end(buffer, path, end[0], _first_zxid(files[i + 1][1]))
+
+    # -- writing
+
+    def append(self, payloads: Sequence[bytes]) -> None:
+        """Write a batch with one write. Not durable before `sync`. LogWriteError when it cannot be written whole (see
+        invariant 5).
+        """
+        if not payloads:
+            return
+        self._check_usable()
+        parts: list[bytes] = []
+        add, head, zxid_of = parts.append, RECORD_HEAD.pack, ZXID.unpack_from
+        last = self.last_zxid
+        for payload in payloads:
+            assert len(payload) >= TXN_HEADER_BYTES, f"a payload of {len(payload)} bytes holds no txn header"
+            (zxid,) = zxid_of(payload)
+            assert zxid > last, f"zxid 0x{zxid:x} after 0x{last:x}"
+            last = zxid
+            add(head(adler32(payload), len(payload)))
+            add(payload)
+            add(b"B")
+        batch = b"".join(parts)
+        try:
+            if self._fd < 0:
+                self._create(ZXID.unpack_from(payloads[0])[0])
+            if self._position + len(batch) + _PADDING_RESERVE_BYTES >= self._allocated:
+                self._grow(len(batch))
+            self._dirty = True
+            written = os.pwrite(self._fd, batch, self._position)
+            while written < len(batch):
+                # Only a nearly full disk or a signal gives a short write; the next try says which.
+                written += os.pwrite(self._fd, batch[written:], self._position + written)
+        except OSError as error:
+            raise self._fail("write to", error) from error
+        self._position += len(batch)
+        self.last_zxid = last
+
+    def sync(self) -> None:
+        """Make everything appended durable (fdatasync). LogWriteError: it may not be, and no further write will be
+        taken.
+        """
+        self._check_usable()
+        if not self._dirty:
+            return
+        try:
+            _datasync(self._fd)
+        except OSError as error:
+            raise self._fail("sync", error) from error
+        self._dirty = False
+
+    def roll(self) -> None:
+        """Finish this file (synced, its unused preallocation given back); the next record begins a new one."""
+        self.sync()
+        if self._fd >= 0:
+            try:
+                # Not synced on purpose: if the old length comes back after a crash, zeros follow the last record, as
+                # before.
+                os.ftruncate(self._fd, self._position)
+            except OSError as error:
+                raise self._fail("trim", error) from error
+            self._release()
+
+    def truncate(self, after_zxid: int) -> None:
+        """Forget every record with zxid > after_zxid, durably. A crash in between leaves a longer prefix, never a
+        hole.
+        """
+        self.sync()
+        self._release()
+        with _wrapped("truncate the transaction log in", self.directory):
+            for named, path in reversed(self.files()):
+                if named > after_zxid:
+                    path.unlink()
+                    _sync_directory(self.directory)
+                else:
+                    self._cut_behind(path, after_zxid)
+                    break
+            self.last_zxid = 0
+            self._recover()
+
+    def close(self) -> None:
+        """Sync, give back the unused preallocation and let go of the file. Does nothing after a failure or a second
+        time.
+        """
+        if self._failed is None:
+            self.roll()
+        self._release()
+
+    # -- inside
+
+    def _check_usable(self) -> None:
+        if self._failed is not None:
+            raise LogWriteError(f"the transaction log takes no more writes since: {self._failed}", None)
+
+    def _fail(self, doing: str, error: OSError) -> LogWriteError:
+        self._failed = (
+            f"cannot {doing} {self._path}: {error.strerror or error}. Writes stop here, nothing acknowledged is lost. "
+            "Free or repair the disk, then restart the server."
+        )
+        return LogWriteError(self._failed, error.errno)
+
+    def _release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _create(self, zxid: int) -> None:
+        self._path = self.directory / f"log.{zxid:x}"
+        # O_EXCL: a file of this name would hold a record with this zxid, which can only be our bug.
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        os.pwrite(self._fd, HEADER_BYTES, 0)
+        self._position = self._allocated = HEADER.size
+        self._grow(0)
+        os.fsync(self._fd)
+        _sync_directory(self.directory)
+
+    def _grow(self, batch_bytes: int) -> None:
+        """Allocate zeros ahead, so that the usual fdatasync has no file length to write."""
+        if not self._prealloc_bytes or not hasattr(os, "posix_fallocate"):
+            return
+        wanted = self._position + batch_bytes + _PADDING_RESERVE_BYTES
+        step = self._prealloc_bytes
+        target = (wanted // step + 1) * step
+        try:
+            os.posix_fallocate(self._fd, self._allocated, target - self._allocated)
+        except OSError:
+            # A disk too full for the reserve, or a file system that cannot: write without; a disk full in truth will
+            # say so at the write.
+            return
+        self._allocated = target
+
+    def _recover(self) -> None:
+        """Find the last good record, cut what is torn behind it, and go on writing there."""
+        for _, path in reversed(self.files()):
+            with _mapped(path) as buffer:
+                end = _newest_end(buffer, path)
+                left = _last_used(path, buffer, end.offset)
+                if left > end.offset:
+                    behind = find_record(buffer, end.offset, left, end.last_zxid)
+                    if behind is not None:
+                        raise _damaged(path, end, behind)
+                    what = f"torn tail ({end.fault or 'something lies behind the zeros that end the log'})"
+                    self.repairs.append(Repair(path, end.offset, left - end.offset, end.last_zxid, what))
+                whole = len(buffer)
+            if not end.last_zxid:
+                # A file with no record (the crash came between creating and syncing it) would only be in the way of its
+                # own name.
+                if left <= end.offset:
+                    self.repairs.append(Repair(path, 0, 0, 0, "log file without a record removed"))
+                path.unlink()
+                _sync_directory(self.directory)
+                continue
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            self._path, self._position, self._allocated = path, end.offset, whole
+            self.last_zxid = end.last_zxid
+            if left > end.offset:
+                os.ftruncate(self._fd, end.offset)
+                self._allocated = end.offset
+            os.fsync(self._fd)
+            return
+
+    def _cut_behind(self, path: Path, after_zxid: int) -> None:
+        with _mapped(path) as buffer:
+            end: list[End] = []
+            keep = HEADER.size
+            for zxid, _, stop in records(buffer, HEADER.size, len(buffer), end):
+                if zxid > after_zxid:
+                    break
+                keep = stop
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, keep)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[Buffer]:
+    """The file as a buffer; mapped, since a preallocated file is mostly zeros that nobody needs to copy."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield b""
+            return
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as mapping:
+            yield mapping
+
+
+@contextmanager
+def _wrapped(doing: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"cannot {doing} {path}: {error.strerror or error}. "
+            "Check that the directory exists, is this user's and has room."
+        ) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    """A new or removed name survives a crash only when its directory was synced."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _has_header(buffer: Buffer) -> bool:
+    return len(buffer) >= HEADER.size and HEADER.unpack_from(buffer)[0] == b"ZKLG"
+
+
+def _newest_end(buffer: Buffer, path: Path) -> End:
+    """The end of the newest file's records; a header that never reached the disk counts as an end at offset 0."""
+    if not _has_header(buffer):
+        if any(buffer[: HEADER.size]) and not HEADER_BYTES.startswith(buffer[: HEADER.size].rstrip(b"\0")):
+            raise _not_a_log(path, buffer, 0)
+        return End(0, 0, "the file header is cut off")
+    end: list[End] = []
+    for _ in records(buffer, HEADER.size, len(buffer), end):
+        pass
+    return end[0]
+
+
+def _last_used(path: Path, buffer: Buffer, start: int) -> int:
+    """The offset behind the last byte at or after `start` that is not zero; `start` if there is none.
+
+    Asks the file system for the parts that were ever written: reading 64 MiB of preallocated zeros would be most of a
+    cold start.
+    """
+    used = start
+    for begin, stop in _written_extents(path, start, len(buffer)):
+        for at in range(stop, begin, -(1 << 20)):
+            low = max(begin, at - (1 << 20))
+            found = len(buffer[low:at].rstrip(b"\0"))
+            if found:
+                used = low + found
+                break
+    return used
+
+
+def _written_extents(path: Path, start: int, size: int) -> Iterator[tuple[int, int]]:
+    if not hasattr(os, "SEEK_DATA"):
+        yield start, size
+        return
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        at = start
+        while at < size:
+            try:
+                at = os.lseek(fd, at, os.SEEK_DATA)
+            except OSError:  # ENXIO: only a hole is left
+                return
+            stop = os.lseek(fd, at, os.SEEK_HOLE)
+            yield at, min(stop, size)
+            at = stop
+    finally:
+        os.close(fd)
+
+
+def _gap(zxid: int, following: int) -> bool:
+    """Whether a zxid is missing between two records. A new epoch begins wherever its leader did, so only one epoch can
+    be judged.
+    """
+    return zxid > 0 and zxid >> 32 == following >> 32 and following > zxid + 1
+
+
+def _first_zxid(path: Path) -> int | None:
+    with _mapped(path) as buffer:
+        end: list[End] = []
+        return next((zxid for zxid, _, _ in records(buffer, HEADER.size, len(buffer), end)), None)
+
+
+def _check_inner_end(buffer: Buffer, path: Path, end: End, following: int | None) -> None:
+    """A file that is not the newest may end torn only if the next one provably goes on where it stops.
+
+    (ZooKeeper begins a new file after a crash and leaves the torn one as it is; we cut it, see invariant 3.)
+    """
+    if end.fault is None or (following is not None and following == end.last_zxid + 1):
+        return
+    behind = find_record(buffer, end.offset, len(buffer), end.last_zxid)
+    raise _damaged(path, end, behind or (0, following or 0))
+
+
+def _damaged(path: Path, end: End, behind: tuple[int, int]) -> LogDamagedError:
+    offset, zxid = behind
+    fault = end.fault or "zeros end the log, but records follow them"
+    where = (
+        f"a good record with zxid 0x{zxid:x} follows at offset {offset}"
+        if offset
+        else f"the next file goes on at zxid 0x{zxid:x}"
+    )
+    return LogDamagedError(
+        f"{path} is damaged at offset {end.offset}: {fault}, and {where}; the last good record before it is "
+        f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
+        f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if losing "
+        "them is acceptable: keep a copy of the directory, then cut the log with "
+        f"`coordination log truncate --after 0x{end.last_zxid:x} {path.parent.parent}`.",
+        path,
+        end.offset,
+        end.last_zxid,
+        zxid,
+    )
+
+
+def _backwards(path: Path, zxid: int, last_zxid: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: "
+        "the files do not belong to one history. Move the ones that came from elsewhere out of the directory.",
+        path,
+        HEADER.size,
+        last_zxid,
+        zxid,
+    )
+
+
+def _missing_file(path: Path, last_zxid: int, zxid: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: the log file in between "
+        f"is missing. Put it back from a copy; starting without it would lose {zxid - last_zxid - 1} acknowledged writes.",
+        path,
+        HEADER.size,
+        last_zxid,
+        zxid,
+    )
+
+
+def _not_a_log(path: Path, buffer: Buffer, last_zxid: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"{path} is not a transaction log: it begins with {bytes(buffer[:4])!r}, not b'ZKLG'. "
+        "If it is not yours, move it out of the directory; if it is, restore it from a copy.",
+        path,
+        0,
+        last_zxid,
+        0,
+    )
