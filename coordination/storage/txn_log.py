@@ -412,8 +412,8 @@ def _damaged(path: Path, end: End, behind: tuple[int, int]) -> LogDamagedError:
     return LogDamagedError(
         f"{path} is damaged at offset {end.offset}: {fault}, and {where}; the last good record before it is "
         f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
-        f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if losing "
-        "them is acceptable: keep a copy of the directory, then cut the log with "
+        f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if "
+        "losing them is acceptable: keep a copy of the directory, then cut the log with "
         f"`coordination log truncate --after 0x{end.last_zxid:x} {path.parent.parent}`.",
         path,
         end.offset,
@@ -435,8 +435,9 @@ def _backwards(path: Path, zxid: int, last_zxid: int) -> LogDamagedError:
 
 def _missing_file(path: Path, last_zxid: int, zxid: int) -> LogDamagedError:
     return LogDamagedError(
-        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: the log file in between "
-        f"is missing. Put it back from a copy; starting without it would lose {zxid - last_zxid - 1} acknowledged writes.",
+        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: the log file in "
+        "between is missing. Put it back from a copy; "
+        f"starting without it would lose {zxid - last_zxid - 1} acknowledged writes.",
         path,
         HEADER.size,
         last_zxid,
