@@ -1,0 +1,41 @@
+"""The process entry: `brokerdemo ...` and `python -m brokerdemo ...`. Decides who runs, before anything heavy is
+imported.
+
+In: argv. Out: an exit code. `zygote` and `broker` are processes of a cluster and never see the command line's
+libraries; everything else is the command line (`brokerdemo.cli`).
+
+(1) `up` starts the zygote's interpreter before the command line is imported: the two import side by side.
+"""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (`cluster.errors.Code`)."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not __debug__:
+        print(
+            "error: brokerdemo does not run under -O\n  its invariants are asserts\n  try: without -O", file=sys.stderr
+        )
+        return 7
+    command = args[0] if args else ""
+    if command == "zygote":
+        from brokerdemo.cluster import zygote
+
+        return zygote.main(int(args[1]))
+    if command == "broker":
+        from brokerdemo.cluster import by_hand
+
+        return by_hand.broker(args[1:])
+    if command == "up" and not {"-h", "--help", "--print-config"} & set(args):
+        from brokerdemo.cluster import launcher
+
+        launcher.prestart()
+    from brokerdemo.cli import main as cli
+
+    return cli(args)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
