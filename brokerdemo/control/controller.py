@@ -1,8 +1,8 @@
 """The controller: one look at the whole cluster in, what is to be written out.
 
-In:  `step(view, now_ms)`, called whenever something may have changed, at `next_deadline()` and after every written plan,
-until the plan is empty.  Out: a `Plan` of fenced multis, and facts. Knows nothing of sessions, watches or how a view is
-read. Answers to Kafka's KafkaController.processBrokerChange and its successors.
+In:  `step(view, now_ms)`, called whenever something may have changed, at `next_deadline()` and after every written
+plan, until the plan is empty.  Out: a `Plan` of fenced multis, and facts. Knows nothing of sessions, watches or how a
+view is read. Answers to Kafka's KafkaController.processBrokerChange and its successors.
 
 (1) Level-triggered: the plan follows from the view alone. Memory (who was seen, since when someone is away) only
     decides what is told and when a delay is over; a new controller starts without it and loses nothing else.
@@ -13,6 +13,7 @@ read. Answers to Kafka's KafkaController.processBrokerChange and its successors.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from brokerdemo import znodes
 from brokerdemo.control import elections, placement, reassignment
@@ -30,6 +31,15 @@ from brokerdemo.control.model import (
     bundle,
 )
 from brokerdemo.znodes import NO_LEADER, PartitionState, ReassignRequest, ReplicaAssignment, Topic, ZnodeValueError
+
+
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    facts: list[Fact]
+    steps: list[Step]
+    partitions: set[tuple[str, int]]
+    moves: int
+    lower_bound: int
 
 
 class Controller:
@@ -52,21 +62,20 @@ class Controller:
         topics = {name: topic for name, topic in sorted(view.topics.items()) if name not in view.deletions}
 
         steps = [*self._elections(view, topics), *self._creations(view, topics)]
-        urgent = len(steps)
-        move_facts, move_steps, moves, lower_bound = self._moves(view, topics, now_ms)
-        facts += move_facts
-        steps += move_steps
+        touched = {change[:2] for step in steps for change in step.changes}
+        moves = self._moves(view, topics, now_ms)
+        facts += moves.facts
+        steps += moves.steps
         steps += self._deletions(view)
         if not steps:
             return Plan(tuple(facts))
-        changes = [change for step in steps for change in step.changes]
         planned = Fact(
             "assignment_planned",
             {
                 "controller_epoch": self.controller_epoch,
-                "moves": moves,
-                "lower_bound": lower_bound,
-                "partitions": len(changes) + sum(1 for step in steps[urgent:] if not step.changes),
+                "moves": moves.moves,
+                "lower_bound": moves.lower_bound,
+                "partitions": len(touched | moves.partitions),
             },
         )
         multis = bundle(steps, controller_epoch=self.controller_epoch, master_epoch_version=view.master_epoch_version)
@@ -95,16 +104,11 @@ class Controller:
             self._away_since_ms.setdefault(broker, now_ms)
         for broker in [b for b in self._away_since_ms if b in live]:
             del self._away_since_ms[broker]
+        # Which of certificate, timeout or goodbye it was is the supervisor's to know; a bounce shows here.
+        told = {"controller_epoch": self.controller_epoch}
         return [
-            Fact(
-                "broker_lost",
-                {
-                    "broker": broker,
-                    "controller_epoch": self.controller_epoch,
-                    "by": "bounced" if bounced else "unknown",
-                },
-            )
-            for broker, bounced in sorted(lost.items())
+            Fact("broker_lost", {"broker": broker, **told, "by": "bounced" if lost[broker] else "unknown"})
+            for broker in sorted(lost)
         ]
 
     # ---- leaders and ISRs --------------------------------------------------------------------------------------------
@@ -153,7 +157,7 @@ class Controller:
                 value = Topic(topic.topic.topic_id, assigned, None, topic.topic.extra).encode()
                 yield Step((Set(znodes.topic_path(name), value, topic.version),))
                 continue
-            missing = [p for p in topic.topic.partitions if p not in topic.states]
+            missing = [p for p in topic.topic.partitions if p not in topic.states and p not in topic.unreadable]
             if not missing:
                 continue
             parents: tuple[Operation, ...] = ()
@@ -173,10 +177,8 @@ class Controller:
 
     # ---- moves -------------------------------------------------------------------------------------------------------
 
-    def _moves(
-        self, view: ClusterView, topics: Mapping[str, TopicView], now_ms: int
-    ) -> tuple[list[Fact], list[Step], int, int]:
-        """Facts, steps, moves and their lower bound: ends of moves under way, requests, brokers away for too long."""
+    def _moves(self, view: ClusterView, topics: Mapping[str, TopicView], now_ms: int) -> "_Moves":
+        """Ends of moves under way, requests, and replicas of brokers that are away for too long."""
         new: dict[str, dict[int, ReplicaAssignment]] = {}
         for name, topic in topics.items():
             for partition, assignment in topic.topic.partitions.items():
@@ -199,14 +201,14 @@ class Controller:
             assignment = topics[name].topic.partitions[partition]
             new.setdefault(name, {})[partition] = reassignment.begin(assignment, target)
 
-        steps = []
+        steps: list[Step] = []
         for name, changed in sorted(new.items()):
             topic = topics[name]
             value = Topic(
                 topic.topic.topic_id, {**topic.topic.partitions, **changed}, topic.topic.request, topic.topic.extra
             ).encode()
             steps.append(Step((Set(znodes.topic_path(name), value, topic.version),)))
-        return facts, steps + trailer, moves, lower_bound
+        return _Moves(facts, steps + trailer, {(name, p) for name in new for p in new[name]}, moves, lower_bound)
 
     def _away_too_long(
         self, view: ClusterView, topics: Mapping[str, TopicView], now_ms: int
@@ -267,11 +269,10 @@ class Controller:
             topic = view.topics.get(name)
             last: list[Operation] = []
             if topic is not None:
-                for partition in sorted(topic.partition_nodes | topic.states.keys()):
+                for partition in sorted(topic.partition_nodes):
                     operations: tuple[Operation, ...] = (Delete(znodes.partition_path(name, partition)),)
-                    if partition in topic.states:
-                        version = topic.states[partition][1]
-                        operations = (Delete(znodes.state_path(name, partition), version), *operations)
+                    if partition in topic.states or partition in topic.unreadable:
+                        operations = (Delete(znodes.state_path(name, partition)), *operations)
                     yield Step(operations)
                 if topic.partitions_node:
                     last.append(Delete(znodes.partitions_path(name)))

@@ -45,6 +45,7 @@ class TopicView:
     """A topic as read. `version` is the data version of /topics/<t>; `states` maps to (state, data version).
 
     `partitions_node` and `partition_nodes` say which parents of the states exist, for a creation that was cut short.
+    `unreadable` are partitions whose state has a value nobody can use; they are left alone until it is mended.
     """
 
     topic: Topic
@@ -52,6 +53,7 @@ class TopicView:
     partitions_node: bool = True
     partition_nodes: frozenset[int] = frozenset()
     states: Mapping[int, tuple[PartitionState, int]] = field(default_factory=dict)
+    unreadable: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,14 @@ class ControllerSettings:
 class ClusterView:
     """One reading of everything the controller decides on.
 
-    `master_epoch_version` is the data version of /master_epoch as this controller wrote it: the fence. `unreadable`
-    holds topics whose value could not be used; they are left alone. `topic_configs` are the topics that have a
+    `master_epoch_version` is the data version of /master_epoch as this controller wrote it: the fence. A topic whose
+    value cannot be used is not in `topics`, unless it is to be deleted. `topic_configs` are the topics that have a
     /config/topics/<t> znode, which goes with the topic.
     """
 
     master_epoch_version: int
     brokers: Mapping[int, Broker] = field(default_factory=dict)
     topics: Mapping[str, TopicView] = field(default_factory=dict)
-    unreadable: frozenset[str] = frozenset()
     deletions: frozenset[str] = frozenset()
     topic_configs: frozenset[str] = frozenset()
     reassign: ReassignRequest | ZnodeValueError | None = None
