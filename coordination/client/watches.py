@@ -1,0 +1,157 @@
+"""Watches as async iterators: look at a znode again whenever it may have changed, and tell what is there now.
+
+In: a path and a bridge.  Out: the present value first, then the value after each change; None for "no such znode".
+Knows nothing of kazoo's threads.  Answers to kazoo's DataWatch and ChildrenWatch and Curator's NodeCache, without their
+callbacks.
+
+(1) Level-triggered: every item was read from the server after the watch that will tell of the next change was set (both
+    travel in one request), so no change is missed; changes that come faster than the consumer reads are told as one.
+(2) An item is told only if it differs from the last one told by zxid, so a reconnection by itself tells nothing new,
+    and a znode that was deleted and created again between two looks is told.
+(3) A reconnection makes every stream look again: watches die with their connection, what happened meanwhile does not go
+    unnoticed.
+(4) The end of the session ends the stream with the session's error: `SessionExpiredError`, or `ConnectionClosedError`
+    for a client closed here.
+(5) All streams of a client on one path and kind share one watch at the server.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from coordination.client.bridge import Bridge
+from coordination.client.operations import Stat
+from coordination.client.retry import until_answered
+from coordination.errors import NoNodeError
+
+T = TypeVar("T")
+
+
+class _Spot:
+    """One path and kind with a watch at the server; hands its event to the streams that look there."""
+
+    def __init__(self) -> None:
+        self.streams: set[WatchStream[Any]] = set()
+
+    def fired(self, _event: object) -> None:
+        """Trio thread, through the bridge's mailbox; also once per lost connection."""
+        for stream in self.streams:
+            stream.look_again()
+
+
+class WatchTable:
+    """The spots of one bridge."""
+
+    def __init__(self) -> None:
+        self._spots: dict[Hashable, _Spot] = {}
+
+    def enter(self, key: Hashable, stream: "WatchStream[Any]") -> _Spot:
+        spot = self._spots.setdefault(key, _Spot())
+        spot.streams.add(stream)
+        return spot
+
+    def leave(self, key: Hashable, stream: "WatchStream[Any]") -> None:
+        # The spot stays while its watch may still fire: kazoo holds its callback until then, and a later stream takes
+        # it up again.
+        self._spots[key].streams.discard(stream)
+
+
+# Reads with a watch: what to tell (None = absent) and what tells two items apart.
+Look = Callable[[Callable[[object], None]], Awaitable[tuple[T | None, Hashable]]]
+_NOTHING_TOLD = object()
+
+
+class WatchStream(Generic[T]):
+    """An async context manager and async iterator over what is at a path: `async with zk.watch_data(p) as changes:
+    async for item in changes`.
+    """
+
+    def __init__(
+        self, table: WatchTable, key: Hashable, look: Look[T], reconnected: Callable[[], Awaitable[object]]
+    ) -> None:
+        self._table = table
+        self._key = key
+        self._look = look
+        self._reconnected = reconnected
+        self._spot: _Spot | None = None
+        self._stale = trio.Event()
+        self._told: Hashable = _NOTHING_TOLD
+
+    def look_again(self) -> None:
+        self._stale.set()
+
+    async def __aenter__(self) -> "WatchStream[T]":
+        self._spot = self._table.enter(self._key, self)
+        self._stale.set()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self._table.leave(self._key, self)
+        self._spot = None
+
+    def __aiter__(self) -> "WatchStream[T]":
+        return self
+
+    async def __anext__(self) -> T | None:
+        """The next item; raises what ended the session."""
+        spot = self._spot
+        if spot is None:
+            raise RuntimeError("a watch is iterated inside its `async with`")
+        while True:
+            await self._stale.wait()
+            # Before the read: a change that arrives during it makes the stream look once more.
+            self._stale = trio.Event()
+            try:
+                item, mark = await until_answered(lambda: self._look(spot.fired), self._reconnected)
+            except BaseException:
+                self._stale.set()
+                raise
+            if mark != self._told:
+                self._told = mark
+                return item
+
+
+def watch_data(bridge: Bridge, path: str) -> Look[tuple[bytes, Stat]]:
+    """Tells (value, stat) after each creation, set and deletion."""
+
+    async def look(fired: Callable[[object], None]) -> tuple[tuple[bytes, Stat] | None, Hashable]:
+        while True:
+            try:
+                value, stat = await bridge.call(path, bridge.kazoo.get_async, path, watch=fired)
+                return (value or b"", Stat._make(stat)), stat.mzxid
+            except NoNodeError:
+                # An absent znode takes only an exists watch; it may have been created between the two requests.
+                if await bridge.call(path, bridge.kazoo.exists_async, path, watch=fired) is None:
+                    return None, None
+
+    return look
+
+
+def watch_exists(bridge: Bridge, path: str) -> Look[Stat]:
+    """Tells the stat after each creation, set and deletion; cheaper than `watch_data`, whose value it does not
+    fetch.
+    """
+
+    async def look(fired: Callable[[object], None]) -> tuple[Stat | None, Hashable]:
+        stat = await bridge.call(path, bridge.kazoo.exists_async, path, watch=fired)
+        return (Stat._make(stat), stat.mzxid) if stat is not None else (None, None)
+
+    return look
+
+
+def watch_children(bridge: Bridge, path: str) -> Look[list[str]]:
+    """Tells the sorted names after each creation and deletion of a child, and None once the parent is gone."""
+
+    async def look(fired: Callable[[object], None]) -> tuple[list[str] | None, Hashable]:
+        while True:
+            try:
+                names, stat = await bridge.call(
+                    path, bridge.kazoo.get_children_async, path, watch=fired, include_data=True
+                )
+                return sorted(names), (stat.czxid, stat.pzxid)
+            except NoNodeError:
+                if await bridge.call(path, bridge.kazoo.exists_async, path, watch=fired) is None:
+                    return None, None
+
+    return look
