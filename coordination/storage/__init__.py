@@ -19,7 +19,9 @@ from coordination.storage.api import (
     TransactionLog,
 )
 from coordination.storage.memory_log import MemoryLog
+from coordination.storage.snapshot import Snapshot, SnapshotWriter
 from coordination.storage.txn_log import TxnLog
+from coordination.storage.txn_snap_log import Restored, TxnSnapLog
 
 __all__ = [
     "DirectoryLockedError",
@@ -27,8 +29,12 @@ __all__ = [
     "LogWriteError",
     "MemoryLog",
     "Repair",
+    "Restored",
+    "Snapshot",
     "SnapshotDamagedError",
+    "SnapshotWriter",
     "StorageError",
     "TransactionLog",
     "TxnLog",
+    "TxnSnapLog",
 ]

@@ -180,6 +180,12 @@ class TxnLog:
                 raise self._fail("trim", error) from error
             self._release()
 
+    def advance(self, zxid: int) -> None:
+        """Take no zxid up to this one any more, and begin a new file: a snapshot already holds them (ZOOKEEPER-582)."""
+        assert zxid >= self.last_zxid
+        self.roll()
+        self.last_zxid = zxid
+
     def truncate(self, after_zxid: int) -> None:
         """Forget every record with zxid > after_zxid, durably. A crash in between leaves a longer prefix, never a
         hole.
