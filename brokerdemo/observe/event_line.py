@@ -1,0 +1,108 @@
+"""One event as one line for people: `broker 4  controller_elected  epoch 2`. Pure; no event is too new to be shown.
+
+In: an event as the supervisor streams it (JSON).  Out: text. An event this file has no sentence for is printed as its
+fields, so the line never says less than `--json` would have.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+JSON = Mapping[str, Any]
+
+_FRAME = {"seq", "t_ns", "source", "event", "fault", "ok"}
+
+
+def sentence(event: JSON) -> str:
+    """What the event says, without its time and source."""
+    say = _SENTENCES.get(str(event.get("event")))
+    try:
+        return say(event) if say else _fields(event)
+    except (KeyError, TypeError):
+        return _fields(event)
+
+
+def role_of(event: JSON) -> str:
+    """good, bad, warn, accent or dim: how much the line wants to be seen."""
+    return _ROLES.get(str(event.get("event")), "dim")
+
+
+def line(event: JSON, *, clock: str = "") -> str:
+    """The whole line, in fixed columns."""
+    seq = event.get("seq")
+    head = f"{seq if seq is not None else '-':>6}  " + (f"{clock}  " if clock else "")
+    fault = f"  [{event['fault']}]" if event.get("fault") else ""
+    return f"{head}{event.get('source', '?'):<12}  {event.get('event', '?'):<20}  {sentence(event)}{fault}".rstrip()
+
+
+def _fields(event: JSON) -> str:
+    shown = (f"{key}={_short(value)}" for key, value in event.items() if key not in _FRAME and value is not None)
+    return " ".join(shown)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _partition(event: JSON) -> str:
+    return f"{event['topic']}/{event['partition']}"
+
+
+def _fault(event: JSON) -> str:
+    roles = ", ".join(str(role) for role in event.get("roles", ()))
+    return f"{event['kind']} {_target(event['target'])}" + (f" ({roles})" if roles else "")
+
+
+def _target(target: object) -> str:
+    return f"broker {target}" if isinstance(target, int) else str(target)
+
+
+def _exit(event: JSON) -> str:
+    name = f"broker {event['broker']}" if event.get("broker") is not None else str(event.get("process", "process"))
+    how = f"signal {event['signal']}" if event.get("signal") else f"exit {event.get('status', event.get('code', '?'))}"
+    return f"{name}: {how}"
+
+
+def _changed(event: JSON) -> str:
+    changed = event.get("changed")
+    what = ", ".join(f"{k}={v}" for k, v in changed.items()) if isinstance(changed, Mapping) else str(changed or "-")
+    delay = f"  after {event['delay_ms']:.1f} ms" if event.get("delay_ms") is not None else ""
+    return f"{event['znode']}: {what}{delay}"
+
+
+_SENTENCES: Mapping[str, Callable[[JSON], str]] = {
+    "fault_injected": _fault,
+    "process_exited": _exit,
+    "session_closed": lambda e: f"death certificate of broker {e['broker']} served ({e.get('certainty', 'proven')})",
+    "broker_registered": lambda e: (
+        f"/workers/{e['broker']} created" + (f", czxid {e['zxid']:#x}" if "zxid" in e else "")
+    ),
+    "broker_fenced": lambda e: f"broker {e['broker']} found itself deposed: {e.get('reason', '')}",
+    "broker_lost": lambda e: f"/workers/{e['broker']} is gone (by {e.get('by', 'unknown')})",
+    "controller_elected": lambda e: f"broker {e['broker']} holds /master at epoch {e['controller_epoch']}",
+    "controller_resigned": lambda e: f"broker {e['broker']}, epoch {e['controller_epoch']}: {e.get('reason', '')}",
+    "leader_started": lambda e: f"broker {e['broker']} leads {_partition(e)} at leader epoch {e['leader_epoch']}",
+    "follower_started": lambda e: f"broker {e['broker']} follows {_partition(e)} at leader epoch {e['leader_epoch']}",
+    "isr_changed": lambda e: f"{_partition(e)} isr {e.get('isr')}",
+    "partition_offline": lambda e: f"{_partition(e)} has no live replica in sync",
+    "config_applied": lambda e: f"broker {e['broker']} {_changed(e)}",
+    "config_rejected": lambda e: f"broker {e['broker']} {e['znode']}: {e['key']}={e['value']!r}: {e['reason']}",
+}
+
+_ROLES: Mapping[str, str] = {
+    "fault_injected": "bad",
+    "fault_healed": "good",
+    "process_exited": "bad",
+    "session_closed": "warn",
+    "broker_lost": "warn",
+    "broker_fenced": "warn",
+    "broker_registered": "good",
+    "controller_elected": "accent",
+    "controller_resigned": "warn",
+    "assignment_planned": "accent",
+    "assignment_written": "accent",
+    "leader_started": "good",
+    "partition_offline": "bad",
+    "config_applied": "good",
+    "config_rejected": "bad",
+}
