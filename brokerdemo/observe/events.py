@@ -52,7 +52,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "process_exited": Kind(
         "supervisor",
         ("process", "pid", "certainty"),
-        ("broker", "exit_code", "signal", "expected", "fault"),
+        ("broker", "code", "signal", "expected", "fault"),
         "the end is proven (pidfd, or reaped by its parent): `certainty` is `proven`",
     ),
     "coordination_started": Kind(
@@ -66,8 +66,19 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "fault_injected": Kind(
         "supervisor",
         ("fault", "kind", "target"),
-        ("broker", "signal", "roles", "pid", "leads", "follows", "for_ms", "session_timeout_ms"),
-        "t_ns is the instant before the signal; `leads` lists the partitions the target led, with their epochs",
+        (
+            "broker",
+            "signal",
+            "roles",
+            "pid",
+            "led",
+            "follows",
+            "controller",
+            "together",
+            "for_ms",
+            "session_timeout_ms",
+        ),
+        "t_ns is the instant before the signal; `led` maps the partitions the target led to their leader epochs",
     ),
     "fault_healed": Kind(
         "supervisor", ("fault", "kind", "target"), ("broker",), "SIGCONT sent, or the process is back"
