@@ -251,27 +251,25 @@ class AsyncAnswers:
         self._buffer = bytearray()
         self.result: Any = None
 
-    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        return self._lines()
+    def __aiter__(self) -> Self:
+        return self
 
-    async def _lines(self) -> AsyncIterator[dict[str, Any]]:
+    async def __anext__(self) -> dict[str, Any]:
+        # Not an async generator: a reader that stops half way would have to close it, or trio warns.
         import trio
 
-        while True:
-            end = self._buffer.find(b"\n")
-            if end < 0:
-                assert len(self._buffer) <= LINE_MAX_BYTES, "the supervisor keeps its own limit"
-                try:
-                    chunk = await self._stream.receive_some(65536)
-                except trio.BrokenResourceError as error:
-                    raise _gone(f"the connection broke during {self._verb}") from error
-                if not chunk:
-                    raise _gone(f"the connection ended during {self._verb}")
-                self._buffer += chunk
-                continue
-            answer = decode(bytes(self._buffer[:end]))
-            del self._buffer[: end + 1]
-            if "ok" in answer:
-                self.result = _unwrap(answer)
-                return
-            yield answer
+        while (end := self._buffer.find(b"\n")) < 0:
+            assert len(self._buffer) <= LINE_MAX_BYTES, "the supervisor keeps its own limit"
+            try:
+                chunk = await self._stream.receive_some(65536)
+            except trio.BrokenResourceError as error:
+                raise _gone(f"the connection broke during {self._verb}") from error
+            if not chunk:
+                raise _gone(f"the connection ended during {self._verb}")
+            self._buffer += chunk
+        answer = decode(bytes(self._buffer[:end]))
+        del self._buffer[: end + 1]
+        if "ok" in answer:
+            self.result = _unwrap(answer)
+            raise StopAsyncIteration
+        return answer
