@@ -176,7 +176,7 @@ def test_malformed_snappy(block: bytes) -> None:
 @given(
     nodes=st.lists(
         st.tuples(
-            st.text(st.characters(exclude_characters="/", exclude_categories=("Cs",)), min_size=1).map("/".__add__),
+            st.text(st.characters(exclude_characters="/", exclude_categories=["Cs"]), min_size=1).map("/".__add__),
             st.none() | st.binary(max_size=300),
             st.sampled_from([OPEN_ACL_ID, 1]),
             st.tuples(*([st.integers(-(1 << 31), (1 << 31) - 1)] * 9)),
@@ -226,6 +226,6 @@ def test_dirty_pages_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     writer = SnapshotWriter(tmp_path, 5, {}, {}, NODES)
     writer.write(writer.take() or b"")
-    writer._fd = os.close(writer._fd) or -1  # the process is gone
+    os.close(writer._fd)  # the process is gone
     assert [path.name for path in remove_temporaries(tmp_path)] == [".snapshot.5.tmp"]
     assert list(tmp_path.iterdir()) == []

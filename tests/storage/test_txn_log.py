@@ -65,10 +65,20 @@ def test_grows_by_whole_steps_also_for_a_batch_larger_than_one(tmp_path: Path) -
 def test_one_write_and_one_sync_for_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = TxnLog.open(tmp_path)
     log.append([payload(1)])
-    writes, syncs = [], []
+    writes: list[int] = []
+    syncs: list[int] = []
     real_write, real_sync = os.pwrite, txn_log._datasync
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: writes.append(len(data)) or real_write(fd, data, at))
-    monkeypatch.setattr(txn_log, "_datasync", lambda fd: syncs.append(fd) or real_sync(fd))
+
+    def pwrite(fd: int, data: bytes, at: int) -> int:
+        writes.append(len(data))
+        return real_write(fd, data, at)
+
+    def datasync(fd: int) -> None:
+        syncs.append(fd)
+        real_sync(fd)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(txn_log, "_datasync", datasync)
     log.append([payload(zxid) for zxid in range(2, 500)])
     log.sync()
     log.sync()  # nothing new: no call
@@ -326,9 +336,10 @@ def test_a_failed_write_or_sync_ends_writing(
         with pytest.raises(LogWriteError, match=os.strerror(code)) as caught:
             log.sync() if failing == "sync" else log.append([payload(2)])
         assert caught.value.errno == code
-    for again in (lambda: log.append([payload(3)]), log.sync):
-        with pytest.raises(LogWriteError, match="no more writes since"):
-            again()
+    with pytest.raises(LogWriteError, match="no more writes since"):
+        log.append([payload(3)])
+    with pytest.raises(LogWriteError, match="no more writes since"):
+        log.sync()
     log.close()
     assert reopened(tmp_path)[0] == 1
 
@@ -363,11 +374,13 @@ def test_the_name_is_durable_before_the_first_record(tmp_path: Path, monkeypatch
         calls.append("directory" if os.path.isdir(f"/proc/self/fd/{fd}") else "file")
         real_fsync(fd)
 
+    def pwrite(fd: int, data: bytes, at: int) -> int:
+        calls.append(f"write {len(data)}")
+        return real_write(fd, data, at)
+
     log = TxnLog.open(tmp_path)
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(
-        os, "pwrite", lambda fd, data, at: calls.append(f"write {len(data)}") or real_write(fd, data, at)
-    )
+    monkeypatch.setattr(os, "pwrite", pwrite)
     log.append([payload(1)])
     assert calls == ["write 16", "file", "directory", "write 45"]
 
@@ -378,8 +391,7 @@ def test_what_a_dead_process_left_in_the_page_cache_is_synced_at_open(
     """Replayed records are seen by clients, so they must be durable first."""
     directory = make_log(payload(1))
     synced: list[int] = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(fd) or real(fd))
+    monkeypatch.setattr(os, "fsync", synced.append)
     TxnLog.open(directory)
     assert synced
 
