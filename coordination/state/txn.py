@@ -9,6 +9,7 @@ Knows nothing of the tree or of files.  Answers to ZooKeeper's TxnHeader, the re
 (4) What follows the body (ZooKeeper may add a TxnDigest) is ignored.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar, NamedTuple
@@ -280,7 +281,7 @@ def _multi(buf: bytes, pos: int, end: int) -> MultiTxn:
     return MultiTxn(parts)
 
 
-_DECODERS = {
+_DECODERS: dict[int, Callable[[bytes, int, int], TxnBody]] = {
     opcodes.CREATE: _create,
     opcodes.CREATE2: _create,
     opcodes.CREATE_CONTAINER: _create_container,

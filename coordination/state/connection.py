@@ -1,0 +1,57 @@
+"""What the pipeline keeps for one client's connection: its session, its identities, its queue, its output.
+
+In and out: fields, read and written by the pipeline; the shell takes `out` and sends it.  Knows no socket.
+Answers to ZooKeeper's ServerCnxn.
+
+(1) `waiting` is not empty exactly while a write of this connection is under way; it holds that write and everything behind it.
+(2) Bytes in `out` are complete frames in the order the client must see them.
+(3) After `closing` is set nothing more is read; what is in `out` is still sent.
+"""
+
+from collections import deque
+from typing import Any
+
+from coordination.state.acl import Identities, Identity
+from coordination.state.sessions import Session
+from coordination.wire.server_connection import ServerConnection
+
+# What a connection is in the middle of doing; `gone` is final.
+NEW, CONNECTING, ESTABLISHED, GONE = "new", "connecting", "established", "gone"
+
+
+class Connection:
+    __slots__ = (
+        "closing",
+        "identities",
+        "key",
+        "legacy",
+        "out",
+        "phase",
+        "requests_received",
+        "session",
+        "session_id",
+        "since_ms",
+        "waiting",
+        "wire",
+    )
+
+    def __init__(self, key: int, host: str, frame_bytes_max: int, now_ms: int) -> None:
+        self.key = key  # what the shell knows this connection by
+        self.wire = ServerConnection(frame_bytes_max)
+        self.phase = NEW
+        self.session: Session | None = None
+        self.session_id = 0
+        self.identities: Identities = (Identity("ip", host),)
+        self.out: list[bytes] = []
+        self.waiting: deque[Any] = deque()
+        self.closing = False
+        self.legacy = False  # an old client whose ConnectRequest has no readOnly byte
+        self.requests_received = 0
+        self.since_ms = now_ms
+
+    @property
+    def host(self) -> str:
+        return self.identities[0].id
+
+    def __repr__(self) -> str:
+        return f"<connection {self.key} {self.phase} session 0x{self.session_id:x}>"

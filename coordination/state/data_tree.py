@@ -1,0 +1,436 @@
+"""The znodes: applies txns, answers what is there.
+
+In: txns in zxid order.  Out: what each gave back, and the changes for the watches.
+Knows no session but as an owner's number, no connection, no clock.  Answers to ZooKeeper's DataTree and DataNode.
+
+(1) `apply` decides nothing: what it is given was decided by prep.  Applying a txn a second time is harmless, because a
+    fuzzy snapshot may already hold it; outside recovery a txn that does not fit is a bug.
+(2) nodes[path] exists <=> its name is in its parent's children; the root is always there.
+(3) `ephemerals`, `containers` and `ttls` name exactly the nodes with such an owner.
+(4) A node's encoded Stat is kept until the node or its list of children changes.
+(5) What clients see as cversion counts creations *and* deletions: 2 x creations - children (source: DataNode.copyStat).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from coordination.errors import InternalError, NodeExistsError, NoNodeError
+from coordination.state.txn import (
+    CheckVersionTxn,
+    CloseSessionTxn,
+    CreateContainerTxn,
+    CreateSessionTxn,
+    CreateTtlTxn,
+    CreateTxn,
+    DeleteTxn,
+    ErrorTxn,
+    MultiTxn,
+    SetAclTxn,
+    SetDataTxn,
+    TxnBody,
+    TxnHeader,
+)
+from coordination.wire import opcodes
+from coordination.wire.opcodes import EVENT_CREATED, EVENT_DATA_CHANGED, EVENT_DELETED
+from coordination.wire.records import OPEN_ACL, READ_ACL, STAT, Acl
+
+CONTAINER_OWNER = -(1 << 63)
+_TTL_TOP = 0xFF
+_TTL_VALUE = (1 << 40) - 1
+
+QUOTA_PATH = "/zookeeper/quota"
+CONFIG_PATH = "/zookeeper/config"
+SPECIAL_PATHS = frozenset(("/", "/zookeeper", QUOTA_PATH, CONFIG_PATH))
+
+PLAIN, EPHEMERAL, CONTAINER, TTL = "plain", "ephemeral", "container", "ttl"
+
+
+def kind_of(owner: int) -> str:
+    """What an owner field says the node is (source: EphemeralType)."""
+    if owner == 0:
+        return PLAIN
+    if owner == CONTAINER_OWNER:
+        return CONTAINER
+    return TTL if (owner >> 56) & 0xFF == _TTL_TOP else EPHEMERAL
+
+
+def owner_of_ttl(ttl_ms: int) -> int:
+    """How a TTL stands in the owner field: top byte 0xff, the time in the lower 40 bits, as a signed number."""
+    assert 0 < ttl_ms <= _TTL_VALUE
+    return ((_TTL_TOP << 56) | ttl_ms) - (1 << 64)
+
+
+def ttl_of_owner(owner: int) -> int:
+    return owner & _TTL_VALUE
+
+
+TTL_MS_MAX = _TTL_VALUE
+
+
+class Node:
+    """One znode.  `creations` is how many children were ever created (ZooKeeper's stored cversion)."""
+
+    __slots__ = (
+        "_stat",
+        "acl",
+        "aversion",
+        "children",
+        "creations",
+        "ctime_ms",
+        "czxid",
+        "data",
+        "mtime_ms",
+        "mzxid",
+        "owner",
+        "pzxid",
+        "version",
+    )
+
+    def __init__(self, data: bytes | None, acl: tuple[Acl, ...], zxid: int, time_ms: int, owner: int) -> None:
+        self.data = data
+        self.acl = acl
+        self.czxid = self.mzxid = self.pzxid = zxid
+        self.ctime_ms = self.mtime_ms = time_ms
+        self.version = self.creations = self.aversion = 0
+        self.owner = owner
+        self.children: dict[str, None] | None = None
+        self._stat: bytes | None = None
+
+    @property
+    def child_count(self) -> int:
+        return len(self.children) if self.children else 0
+
+    @property
+    def stat(self) -> bytes:
+        """The 68 bytes a client sees."""
+        encoded = self._stat
+        if encoded is None:
+            children = len(self.children) if self.children else 0
+            encoded = self._stat = STAT.pack(
+                self.czxid,
+                self.mzxid,
+                self.ctime_ms,
+                self.mtime_ms,
+                self.version,
+                _wrap32(self.creations * 2 - children),
+                self.aversion,
+                self.owner if kind_of(self.owner) == EPHEMERAL else 0,
+                len(self.data) if self.data else 0,
+                children,
+                self.pzxid,
+            )
+        return encoded
+
+
+class Change(NamedTuple):
+    """One thing the watches may want to hear.  `parent_acl` guards the news for the parent's watchers."""
+
+    type: int
+    path: str
+    acl: tuple[Acl, ...]
+    parent_acl: tuple[Acl, ...]
+
+
+class PartResult(NamedTuple):
+    """What one part of a txn gave: its type, an error code or 0, the path, the encoded Stat."""
+
+    type: int
+    code: int
+    path: str
+    stat: bytes
+
+
+_NOTHING = b""
+
+
+class NodeRecord(NamedTuple):
+    """A node as a snapshot holds it: every stored field (`creations`, not the client's cversion)."""
+
+    path: str
+    data: bytes | None
+    acl: tuple[Acl, ...]
+    czxid: int
+    mzxid: int
+    ctime_ms: int
+    mtime_ms: int
+    version: int
+    creations: int
+    aversion: int
+    owner: int
+    pzxid: int
+
+
+class DataTree:
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.ephemerals: dict[int, dict[str, None]] = {}
+        self.containers: dict[str, None] = {}
+        self.ttls: dict[str, None] = {}
+        self.last_zxid = 0
+        self.data_bytes = 0  # approximate, as ZooKeeper's: paths and data
+        self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {OPEN_ACL: OPEN_ACL, READ_ACL: READ_ACL}
+        self._plant()
+
+    def _plant(self) -> None:
+        for path, acl in (("/", OPEN_ACL), ("/zookeeper", OPEN_ACL), (QUOTA_PATH, OPEN_ACL), (CONFIG_PATH, READ_ACL)):
+            self.nodes[path] = Node(b"", acl, 0, 0, 0)
+            if path != "/":
+                self._link(path)
+        self.nodes[CONFIG_PATH].aversion = -1  # DataTree.addConfigNode sets the ACL at version -1
+
+    def _link(self, path: str) -> Node:
+        slash = path.rfind("/")
+        parent = self.nodes.get(path[:slash] or "/")
+        if parent is None:
+            raise NoNodeError(path[:slash] or "/")
+        if parent.children is None:
+            parent.children = {}
+        parent.children[path[slash + 1 :]] = None
+        parent._stat = None
+        return parent
+
+    # --- reading
+
+    def get(self, path: str) -> Node:
+        node = self.nodes.get(path)
+        if node is None:
+            raise NoNodeError(path)
+        return node
+
+    def descendants(self, path: str) -> int:
+        """How many nodes are below `path` (source: DataTree.getAllChildrenNumber)."""
+        if path == "/":
+            return len(self.nodes) - 1
+        prefix = path + "/"
+        return sum(1 for each in self.nodes if each.startswith(prefix))
+
+    # --- applying
+
+    def apply(self, header: TxnHeader, body: TxnBody, changes: list[Change]) -> PartResult | list[PartResult]:
+        """Apply one txn; what changed is appended to `changes`.  A multi gives one result per part."""
+        result: PartResult | list[PartResult]
+        if type(body) is MultiTxn:
+            failed = any(type_ == opcodes.ERROR for type_, _ in body.parts)
+            if failed:
+                result = [PartResult(opcodes.ERROR, _error_code(part), "", _NOTHING) for _, part in body.parts]
+            else:
+                result = [self._apply_part(header, type_, part, changes) for type_, part in body.parts]
+        else:
+            result = self._apply_part(header, header.type, body, changes)
+        if header.zxid > self.last_zxid:
+            self.last_zxid = header.zxid
+        return result
+
+    def _apply_part(self, header: TxnHeader, type_: int, body: TxnBody, changes: list[Change]) -> PartResult:
+        kind = type(body)
+        try:
+            if kind is SetDataTxn:
+                return PartResult(type_, 0, body.path, self._set_data(header, body, changes))  # type: ignore[union-attr, arg-type]
+            return self._apply_other(header, type_, body, changes)
+        except (NoNodeError, NodeExistsError) as error:
+            # Only recovery over a fuzzy snapshot comes here; the pipeline treats a code on a live txn as a bug.
+            return PartResult(type_, error.code, error.path, _NOTHING)
+
+    def _apply_other(self, header: TxnHeader, type_: int, body: TxnBody, changes: list[Change]) -> PartResult:
+        match body:
+            case CreateTxn(path, data, acl, ephemeral, parent_cversion):
+                owner = header.client_id if ephemeral else 0
+                return PartResult(
+                    type_, 0, path, self._create(header, path, data, acl, owner, parent_cversion, changes)
+                )
+            case DeleteTxn(path):
+                self._delete(path, header.zxid, changes)
+                return PartResult(type_, 0, path, _NOTHING)
+            case CheckVersionTxn(path):
+                return PartResult(type_, 0, path, self.get(path).stat)
+            case SetAclTxn(path, acl, version):
+                node = self.get(path)
+                node.acl = self._intern(acl)
+                node.aversion = version
+                node._stat = None
+                return PartResult(type_, 0, path, node.stat)
+            case CreateContainerTxn(path, data, acl, parent_cversion):
+                stat = self._create(header, path, data, acl, CONTAINER_OWNER, parent_cversion, changes)
+                return PartResult(type_, 0, path, stat)
+            case CreateTtlTxn(path, data, acl, parent_cversion, ttl_ms):
+                stat = self._create(header, path, data, acl, owner_of_ttl(ttl_ms), parent_cversion, changes)
+                return PartResult(type_, 0, path, stat)
+            case CloseSessionTxn(paths):
+                self._close_session(header, paths, changes)
+                return PartResult(type_, 0, "", _NOTHING)
+            case CreateSessionTxn():
+                return PartResult(type_, 0, "", _NOTHING)
+            case ErrorTxn(code):
+                return PartResult(opcodes.ERROR, code, "", _NOTHING)
+        raise InternalError(f"a txn of type {type_} reached the tree: {body!r}")
+
+    def _create(
+        self,
+        header: TxnHeader,
+        path: str,
+        data: bytes | None,
+        acl: tuple[Acl, ...],
+        owner: int,
+        parent_cversion: int,
+        changes: list[Change],
+    ) -> bytes:
+        slash = path.rfind("/")
+        parent_path = path[:slash] or "/"
+        parent = self.nodes.get(parent_path)
+        if parent is None:
+            raise NoNodeError(parent_path)
+        if parent_cversion == -1:
+            parent_cversion = parent.creations + 1
+        # Only ever forwards: a replayed creation must not take back what the snapshot already counts.
+        if parent_cversion > parent.creations:
+            parent.creations = parent_cversion
+            parent.pzxid = header.zxid
+            parent._stat = None
+        acl = self._intern(acl)
+        existing = self.nodes.get(path)
+        if existing is not None:
+            existing.acl = acl
+            raise NodeExistsError(path)
+        node = self.nodes[path] = Node(data, acl, header.zxid, header.time_ms, owner)
+        if parent.children is None:
+            parent.children = {}
+        parent.children[path[slash + 1 :]] = None
+        parent._stat = None
+        self.data_bytes += len(path) + (len(data) if data else 0)
+        if owner:
+            self._own(path, owner)
+        changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
+        return node.stat
+
+    def _delete(self, path: str, zxid: int, changes: list[Change]) -> None:
+        slash = path.rfind("/")
+        parent = self.nodes.get(path[:slash] or "/")
+        if parent is None:
+            raise NoNodeError(path)
+        if parent.children is not None:
+            parent.children.pop(path[slash + 1 :], None)
+        if zxid > parent.pzxid:
+            parent.pzxid = zxid
+        parent._stat = None
+        node = self.nodes.pop(path, None)
+        if node is None:
+            raise NoNodeError(path)
+        self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
+        if node.owner:
+            self._disown(path, node.owner)
+        changes.append(Change(EVENT_DELETED, path, node.acl, parent.acl))
+
+    def _set_data(self, header: TxnHeader, txn: SetDataTxn, changes: list[Change]) -> bytes:
+        node = self.nodes.get(txn.path)
+        if node is None:
+            raise NoNodeError(txn.path)
+        before, after = node.data, txn.data
+        self.data_bytes += (len(after) if after else 0) - (len(before) if before else 0)
+        node.data = after
+        node.version = txn.version
+        node.mzxid = header.zxid
+        node.mtime_ms = header.time_ms
+        node._stat = None
+        changes.append(Change(EVENT_DATA_CHANGED, txn.path, node.acl, OPEN_ACL))
+        return node.stat
+
+    def _close_session(self, header: TxnHeader, paths: list[str] | None, changes: list[Change]) -> None:
+        owned = self.ephemerals.get(header.client_id, {})
+        # What the txn names first, in its order; then anything left over, so that no ephemeral outlives its session.
+        for path in [*(paths or ()), *owned]:
+            node = self.nodes.get(path)
+            if node is not None and node.owner == header.client_id:
+                self._delete(path, header.zxid, changes)
+        self.ephemerals.pop(header.client_id, None)
+
+    def _own(self, path: str, owner: int) -> None:
+        kind = kind_of(owner)
+        if kind == EPHEMERAL:
+            self.ephemerals.setdefault(owner, {})[path] = None
+        else:
+            (self.containers if kind == CONTAINER else self.ttls)[path] = None
+
+    def _disown(self, path: str, owner: int) -> None:
+        kind = kind_of(owner)
+        if kind == EPHEMERAL:
+            owned = self.ephemerals.get(owner)
+            if owned is not None:
+                owned.pop(path, None)
+                if not owned:
+                    del self.ephemerals[owner]
+        else:
+            (self.containers if kind == CONTAINER else self.ttls).pop(path, None)
+
+    def _intern(self, acl: tuple[Acl, ...]) -> tuple[Acl, ...]:
+        """One object per distinct ACL: the open one is recognised by identity, a million nodes share one tuple."""
+        return self._acls.setdefault(acl, acl)
+
+    # --- snapshots
+
+    def dump(self) -> Iterator[NodeRecord]:
+        """Every node, depth first, a parent before its children."""
+        stack = ["/"]
+        while stack:
+            path = stack.pop()
+            node = self.nodes[path]
+            yield NodeRecord(
+                path,
+                node.data,
+                node.acl,
+                node.czxid,
+                node.mzxid,
+                node.ctime_ms,
+                node.mtime_ms,
+                node.version,
+                node.creations,
+                node.aversion,
+                node.owner,
+                node.pzxid,
+            )
+            top = "" if path == "/" else path
+            stack.extend(f"{top}/{name}" for name in reversed(node.children or ()))
+
+    def load(self, records: Iterable[NodeRecord], last_zxid: int) -> None:
+        """Replace everything by what a snapshot holds; a parent comes before its children."""
+        self.nodes.clear()
+        for table in (self.ephemerals, self.containers, self.ttls):
+            table.clear()
+        self.data_bytes = 0
+        self.last_zxid = last_zxid
+        for record in records:
+            node = Node(record.data, self._intern(record.acl), record.czxid, record.ctime_ms, record.owner)
+            node.mzxid, node.mtime_ms, node.pzxid = record.mzxid, record.mtime_ms, record.pzxid
+            node.version, node.creations, node.aversion = record.version, record.creations, record.aversion
+            self.nodes[record.path] = node
+            self.data_bytes += len(record.path) + (len(record.data) if record.data else 0)
+            if record.path != "/":
+                self._link(record.path)
+            if record.owner:
+                self._own(record.path, record.owner)
+        if "/" not in self.nodes:
+            raise InternalError("a snapshot without a root was loaded")
+
+    def check_invariants(self) -> None:
+        """Assert (2) and (3); costs a walk over the whole tree."""
+        for path, node in self.nodes.items():
+            if path != "/":
+                slash = path.rfind("/")
+                siblings = self.nodes[path[:slash] or "/"].children
+                assert siblings is not None
+                assert path[slash + 1 :] in siblings
+            for name in node.children or ():
+                assert (f"/{name}" if path == "/" else f"{path}/{name}") in self.nodes
+            kind = kind_of(node.owner)
+            assert (path in self.ephemerals.get(node.owner, {})) == (kind == EPHEMERAL)
+            assert (path in self.containers) == (kind == CONTAINER)
+            assert (path in self.ttls) == (kind == TTL)
+        assert sum(map(len, self.ephemerals.values())) <= len(self.nodes)
+
+
+def _error_code(body: TxnBody) -> int:
+    return body.code if type(body) is ErrorTxn else 0
+
+
+def _wrap32(number: int) -> int:
+    """A Java int: it wraps around."""
+    return number if -0x80000000 <= number <= 0x7FFFFFFF else (number + 0x80000000) % (1 << 32) - 0x80000000

@@ -1,0 +1,662 @@
+"""The server of an ensemble of one, as a machine: bytes in, log records out, then replies.
+
+    receive --> requests --read, nothing of its own under way--> reply
+                    |                 `--else--> waits behind the own write
+                    `--write--> prep: txn or error --> Ready.persist ... persisted(zxid) --> apply --> watches --> reply
+
+In: opened, receive, closed, persisted, tick, each with the time handed in by `at`.  Out: `take()` -> Ready: payloads to
+persist, connections with output, four letter words to answer, facts for the log.
+Must not know sockets, files, threads or the clock.  Answers to ZooKeeperServer and its chain Prep -> Sync -> Final, with
+CommitProcessor's rule for reads.
+
+(1) A reply to a write, and the effect of it on any read or watch, can only come out of `persisted`.
+(2) Replies leave a connection in the order of its requests; a watch event precedes the reply of the write that caused
+    it on that connection, and any read that shows the new data.
+(3) zxids rise by one per write, refused ones too; what is persisted has exactly those zxids, in order.
+(4) A connection belongs to at most one session and a session to at most one connection.
+(5) What a client sends can raise nothing out of here; an `InternalError` is a bug and must stop the server.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from coordination.errors import (
+    InternalError,
+    KeeperError,
+    MarshallingError,
+    ReconfigDisabledError,
+    SessionExpiredError,
+    UnimplementedError,
+)
+from coordination.state import acl as access
+from coordination.state.acl import Identity
+from coordination.state.connection import CONNECTING, ESTABLISHED, GONE, NEW, Connection
+from coordination.state.data_tree import Change, DataTree, PartResult, ttl_of_owner
+from coordination.state.prep import Prep
+from coordination.state.reads import HANDLERS, Readable
+from coordination.state.sessions import Session, SessionTable, first_session_id, password_of
+from coordination.state.txn import (
+    HEADER,
+    CloseSessionTxn,
+    CreateSessionTxn,
+    ErrorTxn,
+    TxnBody,
+    TxnHeader,
+    decode,
+)
+from coordination.wire import opcodes, requests
+from coordination.wire.frames import FRAME_BYTES_MAX
+from coordination.wire.jute import put_string
+from coordination.wire.opcodes import (
+    EVENT_CHILDREN_CHANGED,
+    EVENT_CREATED,
+    EVENT_DATA_CHANGED,
+    EVENT_DELETED,
+    PERM_READ,
+)
+from coordination.wire.records import OPEN_ACL, PASSWORD_BYTES, ConnectRequest, ConnectResponse
+from coordination.wire.replies import (
+    HEADER_BYTES,
+    MULTI_END,
+    error_reply,
+    event,
+    frame,
+    multi_error,
+    multi_part,
+    pack_reply_head,
+    reply,
+)
+from coordination.wire.server_connection import FourLetterWord, Malformed, UnknownOperation, Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the machine must be told; times in ms, sizes in bytes (defaults: Apache ZooKeeper's)."""
+
+    tick_time_ms: int = 2000
+    min_session_timeout_ms: int = 4000
+    max_session_timeout_ms: int = 40_000
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    container_check_ms: int = 60_000
+    extended_types: bool = False
+    skip_acl: bool = False
+    super_digest: str = field(default="", repr=False)
+    reconfig_enabled: bool = False
+
+
+class Fact(NamedTuple):
+    """Something worth a line in the log."""
+
+    name: str
+    details: dict[str, Any]
+
+
+class Proposal:
+    """A decision on its way through the log.  `request_opcode` 0: it came from the server itself."""
+
+    __slots__ = ("body", "connection", "header", "received_ms", "request_opcode", "xid")
+
+    def __init__(
+        self,
+        header: TxnHeader,
+        body: TxnBody,
+        connection: Connection | None,
+        xid: int,
+        request_opcode: int,
+        received_ms: int,
+    ) -> None:
+        self.header = header
+        self.body = body
+        self.connection = connection
+        self.xid = xid
+        self.request_opcode = request_opcode
+        self.received_ms = received_ms
+
+
+class Ready(NamedTuple):
+    """What the shell must do now, in this order: persist (then say `persisted`), send, answer words, log."""
+
+    persist: list[bytes]
+    last_zxid: int
+    dirty: list[Connection]
+    words: list[tuple[Connection, str]]
+    facts: list[Fact]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes; a read takes no time worth counting."""
+
+    received: int = 0
+    sent: int = 0
+    latency_count: int = 0
+    latency_total_ms: int = 0
+    latency_min_ms: int = 0
+    latency_max_ms: int = 0
+    sessions_expired: int = 0
+    auth_failed: int = 0
+    violations: int = 0
+
+
+class Pipeline:
+    def __init__(self, settings: Settings, wall_ms: int) -> None:
+        self.settings = settings
+        self.tree = DataTree()
+        self.readable = Readable(self.tree)
+        self.sessions = SessionTable(first_session_id(wall_ms))
+        self.prep = Prep(self.tree, extended_types=settings.extended_types)
+        self.connections: dict[int, Connection] = {}
+        self.counters = Counters()
+        self.now_ms = 0
+        self.wall_ms = wall_ms
+        self._proposals: deque[Proposal] = deque()
+        self._zxid = 0
+        self._persist: list[bytes] = []
+        self._dirty: list[Connection] = []
+        self._words: list[tuple[Connection, str]] = []
+        self._facts: list[Fact] = []
+        self._containers_due_ms: int | None = None
+        self._others: dict[type, Callable[[Connection, Any], None]] = {
+            requests.SetData: self._set_data,
+            requests.Create: self._create,
+            requests.CreateTtl: self._create,
+            requests.Delete: self._delete,
+            requests.SetAcl: self._set_acl,
+            requests.CheckVersion: self._check,
+            requests.Multi: self._multi,
+            requests.Reconfig: self._reconfig,
+            requests.CloseSession: self._close_session,
+            requests.Auth: self._auth,
+            ConnectRequest: self._connect,
+            FourLetterWord: self._word,
+            Malformed: self._malformed,
+            UnknownOperation: self._unknown,
+            Violation: self._violation,
+        }
+
+    # --- recovery
+
+    def replay(self, payload: bytes) -> None:
+        """Apply one entry of the log at start; nobody is connected yet."""
+        header, body = decode(payload)
+        self.tree.apply(header, body, [])
+        self._zxid = max(self._zxid, header.zxid)
+        if isinstance(body, CreateSessionTxn):
+            self.sessions.track(header.client_id, body.timeout_ms, self.now_ms)
+        elif isinstance(body, CloseSessionTxn):
+            self.sessions.forget(header.client_id)
+
+    def recovered(self) -> None:
+        """The log is read: every session gets its full timeout again."""
+        self.sessions.give_all_a_full_timeout(self.now_ms)
+
+    # --- events
+
+    def at(self, now_ms: int, wall_ms: int) -> None:
+        """The time of what comes next: `now_ms` monotonic for deadlines, `wall_ms` since 1970 for Stats."""
+        self.now_ms = now_ms
+        self.wall_ms = wall_ms
+
+    def opened(self, key: int, host: str) -> Connection:
+        connection = Connection(key, host, self.settings.frame_bytes_max, self.now_ms)
+        self.connections[key] = connection
+        return connection
+
+    def closed(self, connection: Connection) -> None:
+        """The socket is gone.  The session lives on: only its timeout or closeSession ends it."""
+        self._let_go(connection)
+        connection.phase = GONE
+        connection.closing = True
+        connection.waiting.clear()
+        connection.out.clear()
+        if self.connections.get(connection.key) is connection:
+            del self.connections[connection.key]
+
+    def receive(self, connection: Connection, data: bytes) -> None:
+        """Bytes came in.  Reads are answered here unless a write of this connection is under way."""
+        if connection.closing:
+            return
+        incoming = connection.wire.receive_data(data)
+        if not incoming:
+            return
+        session = connection.session
+        if session is not None:
+            session.last_heard_ms = self.now_ms
+        count = len(incoming)
+        self.counters.received += count
+        connection.requests_received += count
+        out, waiting = connection.out, connection.waiting
+        if not out:
+            self._dirty.append(connection)
+        append, reads, state, zxid = out.append, HANDLERS, self.readable, self.tree.last_zxid
+        for request in incoming:
+            read = reads.get(type(request))
+            if read is None:
+                self._others[type(request)](connection, request)
+                if connection.closing:
+                    return
+                session = connection.session
+            elif waiting:
+                waiting.append(request)
+            elif session is not None and not session.closing:
+                try:
+                    body = read(state, connection, request)  # type: ignore[arg-type]
+                except KeeperError as error:
+                    append(error_reply(request.xid, zxid, error.code))  # type: ignore[union-attr]
+                else:
+                    append(pack_reply_head(HEADER_BYTES + len(body), request.xid, zxid, 0))  # type: ignore[union-attr]
+                    append(body)
+            else:
+                append(error_reply(request.xid, zxid, SessionExpiredError.code))  # type: ignore[union-attr]
+
+    def persisted(self, zxid: int) -> None:
+        """Everything up to `zxid` is safe.  In an ensemble of one that is the whole quorum: commit it."""
+        self._commit(zxid)
+
+    def tick(self) -> None:
+        """Time has passed: expire sessions, look after containers."""
+        for session in self.sessions.expired(self.now_ms):
+            self.counters.sessions_expired += 1
+            self._fact("session_expired", session_id=session.id, timeout_ms=session.timeout_ms)
+            self._propose_close(session)
+        due = self._containers_due_ms
+        if due is not None and due <= self.now_ms:
+            self._containers_due_ms = None
+            self._remove_containers()
+
+    def next_deadline(self) -> int | None:
+        """When `tick` has something to do, in ms of `now_ms`."""
+        tree = self.tree
+        if self._containers_due_ms is None and (tree.containers or tree.ttls):
+            self._containers_due_ms = self.now_ms + self.settings.container_check_ms
+        deadlines = [each for each in (self.sessions.next_deadline(), self._containers_due_ms) if each is not None]
+        return min(deadlines, default=None)
+
+    def take(self) -> Ready:
+        ready = Ready(self._persist, self._zxid, self._dirty, self._words, self._facts)
+        self._persist, self._dirty, self._words, self._facts = [], [], [], []
+        return ready
+
+    @property
+    def outstanding(self) -> int:
+        """Txns decided and not yet committed."""
+        return len(self._proposals)
+
+    # --- the handshake
+
+    def _connect(self, connection: Connection, request: ConnectRequest) -> None:
+        if connection.phase != NEW:
+            raise InternalError("two ConnectRequests on one connection")
+        connection.legacy = request.read_only is None
+        if request.last_zxid_seen > self.tree.last_zxid:
+            # It has seen a future this server does not have: any answer would take it back in time.
+            self._fact("client_ahead", client_zxid=request.last_zxid_seen, zxid=self.tree.last_zxid)
+            self._close(connection)
+            return
+        limits = self.settings
+        timeout_ms = min(max(request.timeout_ms, limits.min_session_timeout_ms), limits.max_session_timeout_ms)
+        connection.phase = CONNECTING
+        if request.session_id == 0:
+            session = self.sessions.track(self.sessions.new_id(), timeout_ms, self.now_ms)
+            self._attach(connection, session)
+            self._propose(
+                connection, session.id, request.protocol_version, opcodes.CREATE_SESSION, CreateSessionTxn(timeout_ms)
+            )
+            return
+        known = self.sessions.get(request.session_id)
+        if known is not None and isinstance(known.connection, Connection):
+            # As the real one does, even before the password is looked at.
+            self._close(known.connection)
+        if known is None or known.closing or request.password != password_of(request.session_id):
+            self._refuse_session(connection)
+            return
+        self.sessions.track(known.id, timeout_ms, self.now_ms)
+        self._attach(connection, known)
+        self._welcome(connection)
+
+    def _attach(self, connection: Connection, session: Session) -> None:
+        session.connection = connection
+        connection.session = session
+        connection.session_id = session.id
+
+    def _welcome(self, connection: Connection) -> None:
+        session = connection.session
+        assert session is not None
+        if session.closing:
+            self._refuse_session(connection)
+            return
+        connection.phase = ESTABLISHED
+        read_only = None if connection.legacy else False
+        response = ConnectResponse(0, session.timeout_ms, session.id, password_of(session.id), read_only)
+        self._send(connection, frame(response.encode()))
+
+    def _refuse_session(self, connection: Connection) -> None:
+        """A session that does not exist (any more): said plainly, never a silent new one."""
+        read_only = None if connection.legacy else False
+        self._send(connection, frame(ConnectResponse(0, 0, 0, bytes(PASSWORD_BYTES), read_only).encode()))
+        self._close(connection)
+
+    # --- writes
+
+    def _session_of(self, connection: Connection) -> Session:
+        session = connection.session
+        if session is None or session.closing:
+            raise SessionExpiredError
+        return session
+
+    def _set_data(self, connection: Connection, request: requests.SetData) -> None:
+        body: TxnBody
+        type_ = opcodes.SET_DATA
+        try:
+            self._session_of(connection)
+            body = self.prep.set_data(request, self._zxid + 1, connection.identities)
+        except KeeperError as error:
+            type_, body = opcodes.ERROR, ErrorTxn(error.code)
+        self._propose(connection, connection.session_id, request.xid, opcodes.SET_DATA, body, type_)
+
+    def _create(self, connection: Connection, request: requests.Create | requests.CreateTtl) -> None:
+        def decide() -> TxnBody:
+            return self.prep.create(request, connection.session_id, self._zxid + 1, connection.identities)
+
+        self._decide(connection, request, decide)
+
+    def _delete(self, connection: Connection, request: requests.Delete) -> None:
+        self._decide(connection, request, lambda: self.prep.delete(request, self._zxid + 1, connection.identities))
+
+    def _set_acl(self, connection: Connection, request: requests.SetAcl) -> None:
+        self._decide(connection, request, lambda: self.prep.set_acl(request, self._zxid + 1, connection.identities))
+
+    def _check(self, connection: Connection, request: requests.CheckVersion) -> None:
+        self._decide(connection, request, lambda: self.prep.check(request, connection.identities))
+
+    def _multi(self, connection: Connection, request: requests.Multi) -> None:
+        def decide() -> TxnBody:
+            return self.prep.multi(request, connection.session_id, self._zxid + 1, connection.identities)[0]
+
+        self._decide(connection, request, decide)
+
+    def _reconfig(self, connection: Connection, request: requests.Reconfig) -> None:
+        def decide() -> TxnBody:
+            if self.settings.reconfig_enabled:
+                raise UnimplementedError(message="a standalone server cannot be reconfigured")
+            raise ReconfigDisabledError
+
+        self._decide(connection, request, decide)
+
+    def _close_session(self, connection: Connection, request: requests.CloseSession) -> None:
+        session = connection.session
+        if session is None:
+            return
+        session.closing = True
+        body = self.prep.close_session(session.id, self._zxid + 1)
+        self._fact("session_closing", session_id=session.id)
+        self._propose(connection, session.id, request.xid, opcodes.CLOSE_SESSION, body)
+
+    def _propose_close(self, session: Session) -> None:
+        body = self.prep.close_session(session.id, self._zxid + 1)
+        self._propose(None, session.id, 0, opcodes.CLOSE_SESSION, body)
+
+    def _remove_containers(self) -> None:
+        """Containers that had children and have none now, TTL nodes whose time is over (source: ContainerManager)."""
+        nodes = self.tree.nodes
+        empty = [p for p in self.tree.containers if not nodes[p].child_count and nodes[p].creations > 0]
+        for path in self.tree.ttls:
+            node = nodes[path]
+            if not node.child_count and self.wall_ms - node.mtime_ms > ttl_of_owner(node.owner):
+                empty.append(path)
+        for path in empty:
+            try:
+                body = self.prep.delete_container(path, self._zxid + 1)
+            except KeeperError:
+                continue  # filled or gone in a txn still under way: next time
+            self._propose(None, 0, 0, opcodes.DELETE_CONTAINER, body)
+
+    def _decide(
+        self, connection: Connection, request: requests.WriteOperation | Any, decide: Callable[[], TxnBody]
+    ) -> None:
+        body: TxnBody
+        type_: int = request.opcode
+        try:
+            self._session_of(connection)
+            body = decide()
+        except KeeperError as error:
+            type_, body = opcodes.ERROR, ErrorTxn(error.code)
+        self._propose(connection, connection.session_id, request.xid, request.opcode, body, type_)
+
+    def _propose(
+        self,
+        connection: Connection | None,
+        client_id: int,
+        xid: int,
+        request_opcode: int,
+        body: TxnBody,
+        type_: int | None = None,
+    ) -> None:
+        zxid = self._zxid = self._zxid + 1
+        header = TxnHeader(client_id, xid, zxid, self.wall_ms, request_opcode if type_ is None else type_)
+        proposal = Proposal(header, body, connection, xid, request_opcode, self.now_ms)
+        self._proposals.append(proposal)
+        self._persist.append(HEADER.pack(*header) + body.encode())
+        if connection is not None:
+            connection.waiting.append(proposal)
+
+    # --- commit
+
+    def _commit(self, zxid: int) -> None:
+        proposals, tree, counters = self._proposals, self.tree, self.counters
+        changes: list[Change] = []
+        while proposals and proposals[0].header.zxid <= zxid:
+            proposal = proposals.popleft()
+            header = proposal.header
+            result = tree.apply(header, proposal.body, changes)
+            self.prep.settled(header.zxid)
+            if changes:
+                for change in changes:
+                    self._fire(change, header.zxid)
+                changes.clear()
+            if proposal.request_opcode == opcodes.CLOSE_SESSION:
+                self._end_session(proposal)
+            took_ms = self.now_ms - proposal.received_ms
+            counters.latency_count += 1
+            counters.latency_total_ms += took_ms
+            if took_ms > counters.latency_max_ms:
+                counters.latency_max_ms = took_ms
+            connection = proposal.connection
+            if connection is not None and connection.phase is not GONE and connection.waiting:
+                self._answer(connection, proposal, result)
+
+    def _answer(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
+        waiting = connection.waiting
+        first = waiting.popleft()
+        if first is not proposal:
+            raise InternalError(f"{connection!r} waits for another write than the one that was committed")
+        header = proposal.header
+        opcode = proposal.request_opcode
+        if opcode == opcodes.CREATE_SESSION:
+            self._welcome(connection)
+        elif isinstance(result, list):
+            self._send(connection, reply(proposal.xid, header.zxid, _multi_reply(result)))
+        elif result.type == opcodes.ERROR:
+            self._send(connection, error_reply(proposal.xid, header.zxid, result.code))
+        elif result.code:
+            raise InternalError(f"txn 0x{header.zxid:x} did not fit the tree: code {result.code} for {result.path}")
+        else:
+            self._send(connection, reply(proposal.xid, header.zxid, _reply_body(result)))
+            if opcode == opcodes.CLOSE_SESSION:
+                self._close(connection)
+                return
+        while waiting and type(waiting[0]) is not Proposal:
+            self._answer_held(connection, waiting.popleft())
+
+    def _answer_held(self, connection: Connection, held: Any) -> None:
+        """A request that waited behind a write of its connection; bytes are an answer that was ready before."""
+        if type(held) is bytes:
+            self._send(connection, held)
+            return
+        if connection.closing:
+            return
+        if isinstance(held, UnknownOperation):
+            self._refuse_operation(connection, held)
+            return
+        zxid = self.tree.last_zxid
+        session = connection.session
+        if session is None or session.closing:
+            self._send(connection, error_reply(held.xid, zxid, SessionExpiredError.code))
+            return
+        if not connection.out:
+            self._dirty.append(connection)
+        try:
+            body = HANDLERS[type(held)](self.readable, connection, held)
+        except KeeperError as error:
+            self._send(connection, error_reply(held.xid, zxid, error.code))
+        else:
+            self._send(connection, reply(held.xid, zxid, body))
+
+    def _end_session(self, proposal: Proposal) -> None:
+        session = self.sessions.forget(proposal.header.client_id)
+        if session is None:
+            return
+        connection = session.connection
+        if isinstance(connection, Connection) and connection is not proposal.connection:
+            self._close(connection)
+
+    def _fire(self, change: Change, zxid: int) -> None:
+        type_, path, acl, parent_acl = change
+        data_watches, child_watches = self.readable.data_watches, self.readable.child_watches
+        told = data_watches.trigger(path)
+        if told:
+            self._tell(told, event(type_, path, zxid), acl)
+        if type_ == EVENT_DATA_CHANGED:
+            return
+        parent = path[: path.rfind("/")] or "/"
+        if type_ == EVENT_DELETED:
+            also = [each for each in child_watches.trigger(path) if each not in told]
+            if also:
+                self._tell(also, event(EVENT_DELETED, path, zxid), acl)
+        else:
+            assert type_ == EVENT_CREATED
+        watchers = child_watches.trigger(parent)
+        if watchers:
+            self._tell(watchers, event(EVENT_CHILDREN_CHANGED, parent, zxid), parent_acl)
+
+    def _tell(self, watchers: list[Connection], encoded: bytes, acl: access.AclList) -> None:
+        """Send one event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
+        dirty = self._dirty
+        for connection in watchers:
+            if acl is not OPEN_ACL and not access.allows(acl, PERM_READ, connection.identities):
+                continue
+            out = connection.out
+            if not out:
+                dirty.append(connection)
+            out.append(encoded)
+
+    # --- what is neither read nor write
+
+    def _auth(self, connection: Connection, request: requests.Auth) -> None:
+        """Identities count from the next request on, whatever is under way."""
+        if request.scheme == "digest" and b":" in request.credential:
+            try:
+                digest = access.generate_digest(request.credential.decode())
+            except UnicodeDecodeError:
+                digest = ""
+            added = [Identity("digest", digest)] if digest else []
+            if digest and digest == self.settings.super_digest:
+                added.insert(0, Identity("super", ""))
+        elif request.scheme == "ip":
+            added = [connection.identities[0]]
+        else:
+            added = []
+        if not added:
+            self.counters.auth_failed += 1
+            self._fact("auth_failed", scheme=request.scheme, host=connection.host)
+            self._answer_in_order(connection, error_reply(request.xid, 0, -115))
+            self._close(connection)
+            return
+        new = tuple(each for each in added if each not in connection.identities)
+        connection.identities += new
+        self._answer_in_order(connection, reply(request.xid, 0))
+
+    def _word(self, connection: Connection, word: FourLetterWord) -> None:
+        self._words.append((connection, word.word))
+
+    def _malformed(self, connection: Connection, request: Malformed) -> None:
+        self._fact("request_malformed", opcode=request.opcode, reason=request.reason, session_id=connection.session_id)
+        self._answer_in_order(connection, error_reply(request.xid, self.tree.last_zxid, MarshallingError.code))
+
+    def _unknown(self, connection: Connection, request: UnknownOperation) -> None:
+        if connection.waiting:
+            connection.waiting.append(request)
+        else:
+            self._refuse_operation(connection, request)
+
+    def _refuse_operation(self, connection: Connection, request: UnknownOperation) -> None:
+        self._fact("operation_refused", opcode=request.opcode, session_id=connection.session_id)
+        self._send(connection, error_reply(request.xid, -1, UnimplementedError.code))
+        self._close(connection)
+
+    def _violation(self, connection: Connection, violation: Violation) -> None:
+        self.counters.violations += 1
+        self._fact("protocol_violation", reason=violation.reason, host=connection.host)
+        self._close(connection)
+
+    # --- output
+
+    def _answer_in_order(self, connection: Connection, encoded: bytes) -> None:
+        if connection.waiting:
+            connection.waiting.append(encoded)
+        else:
+            self._send(connection, encoded)
+
+    def _send(self, connection: Connection, encoded: bytes) -> None:
+        out = connection.out
+        if not out:
+            self._dirty.append(connection)
+        out.append(encoded)
+
+    def _close(self, connection: Connection) -> None:
+        """Nothing more is read from it; what stands in its output is still sent."""
+        if connection.closing:
+            return
+        connection.closing = True
+        self._dirty.append(connection)
+        self._let_go(connection)
+
+    def _let_go(self, connection: Connection) -> None:
+        self.readable.data_watches.forget(connection)
+        self.readable.child_watches.forget(connection)
+        session = connection.session
+        if session is not None and session.connection is connection:
+            session.connection = None
+
+    def _fact(self, name: str, **details: Any) -> None:
+        self._facts.append(Fact(name, details))
+
+
+_WITH_PATH = (opcodes.CREATE,)
+_WITH_PATH_AND_STAT = (opcodes.CREATE2, opcodes.CREATE_CONTAINER, opcodes.CREATE_TTL)
+_WITH_STAT = (opcodes.SET_DATA, opcodes.SET_ACL, opcodes.CHECK)
+
+
+def _reply_body(result: PartResult) -> bytes:
+    if result.type in _WITH_STAT:
+        return result.stat
+    if result.type in _WITH_PATH:
+        return put_string(result.path)
+    if result.type in _WITH_PATH_AND_STAT:
+        return put_string(result.path) + result.stat
+    return b""
+
+
+def _multi_reply(results: list[PartResult]) -> bytes:
+    parts: list[bytes] = []
+    for result in results:
+        if result.type == opcodes.ERROR:
+            parts.append(multi_error(result.code))
+        elif result.type == opcodes.CHECK:
+            parts.append(multi_part(result.type))
+        else:
+            parts.append(multi_part(result.type, _reply_body(result)))
+    parts.append(MULTI_END)
+    return b"".join(parts)

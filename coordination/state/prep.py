@@ -1,0 +1,302 @@
+"""Prep: a request and the changes still under way become a txn, or an error.
+
+In: write requests in order, each with its session's identities and the zxid it will get.  Out: the txn body, or a `KeeperError`.
+Touches only its list of outstanding changes, never the tree.  Answers to ZooKeeper's PrepRequestProcessor and ChangeRecord.
+
+(1) A decision sees every decision before it, committed or not: outstanding changes first, then the tree.
+(2) A request that is refused leaves no outstanding change; a multi leaves all of its changes or none.
+(3) `settled(zxid)` drops what the tree now holds; with nothing outstanding both tables are empty.
+"""
+
+from collections import deque
+
+from coordination.errors import (
+    BadArgumentsError,
+    BadVersionError,
+    KeeperError,
+    NoChildrenForEphemeralsError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    RuntimeInconsistencyError,
+    UnimplementedError,
+)
+from coordination.paths import parent_of, validate, with_sequence
+from coordination.state import acl as access
+from coordination.state.acl import Identities
+from coordination.state.data_tree import (
+    CONTAINER_OWNER,
+    EPHEMERAL,
+    PLAIN,
+    QUOTA_PATH,
+    SPECIAL_PATHS,
+    TTL_MS_MAX,
+    DataTree,
+    Node,
+    kind_of,
+    owner_of_ttl,
+)
+from coordination.state.txn import (
+    CheckVersionTxn,
+    CloseSessionTxn,
+    CreateContainerTxn,
+    CreateTtlTxn,
+    CreateTxn,
+    DeleteTxn,
+    ErrorTxn,
+    MultiTxn,
+    SetAclTxn,
+    SetDataTxn,
+    TxnBody,
+)
+from coordination.wire import opcodes
+from coordination.wire.opcodes import PERM_ADMIN, PERM_CREATE, PERM_DELETE, PERM_READ, PERM_WRITE
+from coordination.wire.records import OPEN_ACL, Acl
+from coordination.wire.requests import CheckVersion, Create, CreateTtl, Delete, Multi, SetAcl, SetData, WriteOperation
+
+_EPHEMERAL_FLAGS = (opcodes.EPHEMERAL, opcodes.EPHEMERAL_SEQUENTIAL)
+_SEQUENTIAL_FLAGS = (
+    opcodes.PERSISTENT_SEQUENTIAL,
+    opcodes.EPHEMERAL_SEQUENTIAL,
+    opcodes.PERSISTENT_SEQUENTIAL_WITH_TTL,
+)
+_TTL_FLAGS = (opcodes.PERSISTENT_WITH_TTL, opcodes.PERSISTENT_SEQUENTIAL_WITH_TTL)
+
+
+class Outstanding:
+    """What a znode will look like once the txns under way are applied; the same fields as a `Node`."""
+
+    __slots__ = ("acl", "aversion", "child_count", "creations", "exists", "owner", "path", "version", "zxid")
+
+    zxid: int
+    path: str
+    exists: bool
+    version: int
+    creations: int
+    aversion: int
+    owner: int
+    child_count: int
+    acl: tuple[Acl, ...]
+
+    def __init__(self, zxid: int, path: str, like: "Node | Outstanding | None") -> None:
+        self.zxid = zxid
+        self.path = path
+        self.exists = like is not None
+        if like is not None:
+            self.version = like.version
+            self.creations = like.creations
+            self.aversion = like.aversion
+            self.owner = like.owner
+            self.child_count = like.child_count
+            self.acl = like.acl
+
+
+class Prep:
+    def __init__(self, tree: DataTree, *, extended_types: bool = False) -> None:
+        self._tree = tree
+        self._extended_types = extended_types
+        self._by_path: dict[str, Outstanding] = {}
+        self._queue: deque[Outstanding] = deque()
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def settled(self, zxid: int) -> None:
+        """The tree holds everything up to `zxid` now."""
+        queue = self._queue
+        while queue and queue[0].zxid <= zxid:
+            change = queue.popleft()
+            if self._by_path.get(change.path) is change:
+                del self._by_path[change.path]
+
+    # --- looking
+
+    def _find(self, path: str) -> Node | Outstanding | None:
+        change = self._by_path.get(path)
+        if change is not None:
+            return change if change.exists else None
+        return self._tree.nodes.get(path)
+
+    def _get(self, path: str) -> Node | Outstanding:
+        found = self._find(path)
+        if found is None:
+            raise NoNodeError(path)
+        return found
+
+    def _change(self, zxid: int, path: str, like: Node | Outstanding | None) -> Outstanding:
+        change = Outstanding(zxid, path, like)
+        self._by_path[path] = change
+        self._queue.append(change)
+        return change
+
+    # --- deciding
+
+    def set_data(self, request: SetData, zxid: int, identities: Identities) -> SetDataTxn:
+        path = request.path
+        node = self._find(path)
+        if node is None:
+            validate(path)
+            raise NoNodeError(path)
+        if node.acl is not OPEN_ACL:
+            access.check(node.acl, PERM_WRITE, identities, path)
+        version = next_version(node.version, request.version, path)
+        self._change(zxid, path, node).version = version
+        return SetDataTxn(path, request.data, version)
+
+    def set_acl(self, request: SetAcl, zxid: int, identities: Identities) -> SetAclTxn:
+        path = validate(request.path)
+        acl = access.expand(request.acl, identities, path)
+        node = self._get(path)
+        access.check(node.acl, PERM_ADMIN, identities, path)
+        version = next_version(node.aversion, request.version, path)
+        change = self._change(zxid, path, node)
+        change.aversion = version
+        change.acl = acl
+        return SetAclTxn(path, acl, version)
+
+    def create(
+        self, request: Create | CreateTtl, session_id: int, zxid: int, identities: Identities
+    ) -> CreateTxn | CreateContainerTxn | CreateTtlTxn:
+        path, flags = request.path, request.flags
+        if not 0 <= flags <= opcodes.PERSISTENT_SEQUENTIAL_WITH_TTL:
+            raise BadArgumentsError(path, f"{flags} is no create mode")
+        with_ttl = flags in _TTL_FLAGS
+        if with_ttl and not self._extended_types:
+            raise UnimplementedError(path, "TTL znodes need extendedTypesEnabled")
+        if with_ttl != (request.opcode == opcodes.CREATE_TTL) or (with_ttl and not 0 < request.ttl_ms <= TTL_MS_MAX):
+            raise BadArgumentsError(path, "a TTL is for TTL modes, from 1 ms to 34 years")
+        slash = path.rfind("/")
+        if slash == -1 or "\0" in path:
+            raise BadArgumentsError(path)
+        parent_path = path[:slash] or "/"
+        acl = access.expand(request.acl, identities, path)
+        parent = self._get(parent_path)
+        access.check(parent.acl, PERM_CREATE, identities, path)
+        if flags in _SEQUENTIAL_FLAGS:
+            path = with_sequence(path, parent.creations)
+        validate(path)
+        if path.startswith(QUOTA_PATH + "/"):
+            # Stored but not enforced would be a wrong success.
+            raise UnimplementedError(path, "this server does not enforce quotas yet, so it does not take them")
+        if self._find(path) is not None:
+            raise NodeExistsError(path)
+        if kind_of(parent.owner) == EPHEMERAL:
+            raise NoChildrenForEphemeralsError(path)
+        creations = parent.creations + 1
+        ephemeral = flags in _EPHEMERAL_FLAGS
+        txn: CreateTxn | CreateContainerTxn | CreateTtlTxn
+        if flags == opcodes.CONTAINER:
+            owner = CONTAINER_OWNER
+            txn = CreateContainerTxn(path, request.data, acl, creations)
+        elif with_ttl:
+            owner = owner_of_ttl(request.ttl_ms)
+            txn = CreateTtlTxn(path, request.data, acl, creations, request.ttl_ms)
+        else:
+            owner = session_id if ephemeral else 0
+            txn = CreateTxn(path, request.data, acl, ephemeral, creations)
+        above = self._change(zxid, parent_path, parent)
+        above.creations = creations
+        above.child_count += 1
+        self._plant(zxid, path, owner, acl)
+        return txn
+
+    def _plant(self, zxid: int, path: str, owner: int, acl: tuple[Acl, ...]) -> None:
+        new = self._change(zxid, path, None)
+        new.exists = True
+        new.version = new.creations = new.aversion = new.child_count = 0
+        new.owner = owner
+        new.acl = acl
+
+    def delete(self, request: Delete, zxid: int, identities: Identities) -> DeleteTxn:
+        path = request.path
+        if "/" not in path or "\0" in path or path in SPECIAL_PATHS:
+            raise BadArgumentsError(path)
+        parent_path = parent_of(path)
+        parent = self._get(parent_path)
+        access.check(parent.acl, PERM_DELETE, identities, path)
+        node = self._get(path)
+        next_version(node.version, request.version, path)
+        return self._remove(path, parent_path, parent, node, zxid)
+
+    def delete_container(self, path: str, zxid: int) -> DeleteTxn:
+        """The server's own wish to remove a container or TTL node; refused if it is neither, or was filled meanwhile."""
+        parent_path = parent_of(path)
+        node = self._get(path)
+        if kind_of(node.owner) in (PLAIN, EPHEMERAL):
+            raise BadVersionError(path)
+        return self._remove(path, parent_path, self._get(parent_path), node, zxid)
+
+    def _remove(
+        self, path: str, parent_path: str, parent: Node | Outstanding, node: Node | Outstanding, zxid: int
+    ) -> DeleteTxn:
+        if node.child_count:
+            raise NotEmptyError(path)
+        self._change(zxid, parent_path, parent).child_count -= 1
+        self._change(zxid, path, None)
+        return DeleteTxn(path)
+
+    def check(self, request: CheckVersion, identities: Identities) -> CheckVersionTxn:
+        path = validate(request.path)
+        node = self._get(path)
+        access.check(node.acl, PERM_READ, identities, path)
+        return CheckVersionTxn(path, next_version(node.version, request.version, path))
+
+    def close_session(self, session_id: int, zxid: int) -> CloseSessionTxn:
+        """Names every ephemeral of the session, those still under way too."""
+        paths = dict(self._tree.ephemerals.get(session_id, {}))
+        for change in self._queue:
+            if not change.exists:
+                paths.pop(change.path, None)
+            elif change.owner == session_id:
+                paths[change.path] = None
+        for path in paths:
+            parent_path = parent_of(path)
+            self._change(zxid, parent_path, self._get(parent_path)).child_count -= 1
+            self._change(zxid, path, None)
+        return CloseSessionTxn(list(paths))
+
+    def multi(
+        self, request: Multi, session_id: int, zxid: int, identities: Identities
+    ) -> tuple[MultiTxn, KeeperError | None]:
+        """All parts or none.  A refused multi is a txn of errors: 0 before the culprit, its code, -2 after it."""
+        mark = len(self._queue)
+        parts: list[tuple[int, TxnBody]] = []
+        for operation in request.operations:
+            try:
+                parts.append((operation.opcode, self._part(operation, session_id, zxid, identities)))
+            except KeeperError as error:
+                self._roll_back(mark)
+                refused: list[tuple[int, TxnBody]] = [(opcodes.ERROR, ErrorTxn(0)) for _ in parts]
+                refused.append((opcodes.ERROR, ErrorTxn(error.code)))
+                after = len(request.operations) - len(refused)
+                refused.extend((opcodes.ERROR, ErrorTxn(RuntimeInconsistencyError.code)) for _ in range(after))
+                return MultiTxn(refused), error
+        return MultiTxn(parts), None
+
+    def _part(self, operation: WriteOperation, session_id: int, zxid: int, identities: Identities) -> TxnBody:
+        if isinstance(operation, (Create, CreateTtl)):
+            return self.create(operation, session_id, zxid, identities)
+        if isinstance(operation, SetData):
+            return self.set_data(operation, zxid, identities)
+        if isinstance(operation, Delete):
+            return self.delete(operation, zxid, identities)
+        return self.check(operation, identities)
+
+    def _roll_back(self, mark: int) -> None:
+        """Take back the changes behind `mark`; a path gets back the latest change before it, if one is left."""
+        undone = {self._queue.pop().path for _ in range(len(self._queue) - mark)}
+        for path in undone:
+            del self._by_path[path]
+        for change in self._queue:
+            if change.path in undone:
+                self._by_path[change.path] = change
+
+
+def next_version(current: int, expected: int, path: str) -> int:
+    """The version after a change; -1 expects nothing, and is never a version (ZOOKEEPER-4743)."""
+    if expected not in (-1, current):
+        raise BadVersionError(path)
+    following = current + 1
+    if following == 0x80000000:
+        return -0x80000000
+    return 0 if following == -1 else following
