@@ -30,6 +30,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "coordination.client": {"coordination.errors", "coordination.paths", "coordination.wire"},
     "coordination.testing": {"coordination"},
+    "coordination.tools": {
+        "coordination.errors",
+        "coordination.paths",
+        "coordination.wire",
+        "coordination.state",
+        "coordination.storage",
+    },
     "coordination.cli": {"coordination"},
     "brokerdemo": set(),
     "brokerdemo.__main__": {"brokerdemo"},
