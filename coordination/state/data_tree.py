@@ -11,8 +11,8 @@ Knows no session but as an owner's number, no connection, no clock.  Answers to 
 (5) What clients see as cversion counts creations *and* deletions: 2 x creations - children (source: DataNode.copyStat).
 """
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from coordination.errors import InternalError, NodeExistsError, NoNodeError
 from coordination.state.txn import (
@@ -143,21 +143,12 @@ class PartResult(NamedTuple):
 _NOTHING = b""
 
 
-class NodeRecord(NamedTuple):
-    """A node as a snapshot holds it: every stored field (`creations`, not the client's cversion)."""
+StoredStat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
+"""czxid, mzxid, ctime, mtime, version, creations, aversion, owner, pzxid: what a snapshot keeps of a Stat."""
+StoredNode: TypeAlias = tuple[str, bytes | None, int, StoredStat]
+"""path, data, number of its ACL, stored stat: a znode as a snapshot holds it."""
 
-    path: str
-    data: bytes | None
-    acl: tuple[Acl, ...]
-    czxid: int
-    mzxid: int
-    ctime_ms: int
-    mtime_ms: int
-    version: int
-    creations: int
-    aversion: int
-    owner: int
-    pzxid: int
+OPEN_ACL_NUMBER = -1
 
 
 class DataTree:
@@ -168,14 +159,17 @@ class DataTree:
         self.ttls: dict[str, None] = {}
         self.last_zxid = 0
         self.data_bytes = 0  # approximate, as ZooKeeper's: paths and data
-        self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {OPEN_ACL: OPEN_ACL, READ_ACL: READ_ACL}
-        self._plant()
-
-    def _plant(self) -> None:
-        for path, acl in (("/", OPEN_ACL), ("/zookeeper", OPEN_ACL), (QUOTA_PATH, OPEN_ACL), (CONFIG_PATH, READ_ACL)):
-            self.nodes[path] = Node(b"", acl, 0, 0, 0)
+        self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {OPEN_ACL: OPEN_ACL}
+        self._acl_numbers: dict[tuple[Acl, ...], int] = {OPEN_ACL: OPEN_ACL_NUMBER}
+        for path in ("/", "/zookeeper", QUOTA_PATH):
+            self.nodes[path] = Node(b"", OPEN_ACL, 0, 0, 0)
             if path != "/":
                 self._link(path)
+        self._plant_config()
+
+    def _plant_config(self) -> None:
+        self.nodes[CONFIG_PATH] = Node(b"", self._intern(READ_ACL), 0, 0, 0)
+        self._link(CONFIG_PATH)
         self.nodes[CONFIG_PATH].aversion = -1  # DataTree.addConfigNode sets the ACL at version -1
 
     def _link(self, path: str) -> Node:
@@ -315,10 +309,23 @@ class DataTree:
         node = self.nodes.pop(path, None)
         if node is None:
             raise NoNodeError(path)
+        if node.children:
+            # Only in recovery: a fuzzy snapshot caught a later node of this name.  What is below it was created after
+            # this deletion, so its txns follow; left behind, it would belong to nobody.
+            self._drop_below(path, node)
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if node.owner:
             self._disown(path, node.owner)
         changes.append(Change(EVENT_DELETED, path, node.acl, parent.acl))
+
+    def _drop_below(self, path: str, node: Node) -> None:
+        for name in node.children or ():
+            below = f"{path}/{name}"
+            child = self.nodes.pop(below)
+            self._drop_below(below, child)
+            self.data_bytes -= len(below) + (len(child.data) if child.data else 0)
+            if child.owner:
+                self._disown(below, child.owner)
 
     def _set_data(self, header: TxnHeader, txn: SetDataTxn, changes: list[Change]) -> bytes:
         node = self.nodes.get(txn.path)
@@ -337,10 +344,15 @@ class DataTree:
     def _close_session(self, header: TxnHeader, paths: list[str] | None, changes: list[Change]) -> None:
         owned = self.ephemerals.get(header.client_id, {})
         # What the txn names first, in its order; then anything left over, so that no ephemeral outlives its session.
-        for path in [*(paths or ()), *owned]:
-            node = self.nodes.get(path)
-            if node is not None and node.owner == header.client_id:
+        # Names are deleted whoever owns them now (source: DataTree.deleteNodes): over a fuzzy snapshot it may be a
+        # later node, whose own txns follow.
+        for path in paths or ():
+            try:
                 self._delete(path, header.zxid, changes)
+            except NoNodeError:
+                continue  # the snapshot already lacks it
+        for path in list(owned):
+            self._delete(path, header.zxid, changes)
         self.ephemerals.pop(header.client_id, None)
 
     def _own(self, path: str, owner: int) -> None:
@@ -363,20 +375,27 @@ class DataTree:
 
     def _intern(self, acl: tuple[Acl, ...]) -> tuple[Acl, ...]:
         """One object per distinct ACL: the open one is recognised by identity, a million nodes share one tuple."""
-        return self._acls.setdefault(acl, acl)
+        known = self._acls.get(acl)
+        if known is None:
+            known = self._acls[acl] = acl
+            self._acl_numbers[acl] = len(self._acl_numbers)  # 1, 2, ...: the open one has taken the first place
+        return known
 
     # --- snapshots
 
-    def dump(self) -> Iterator[NodeRecord]:
-        """Every node, depth first, a parent before its children."""
+    def acl_table(self) -> dict[int, tuple[Acl, ...]]:
+        """Every ACL in use or once used, by its number; the open one has none in the table, as in ZooKeeper."""
+        return {number: acl for acl, number in self._acl_numbers.items() if number != OPEN_ACL_NUMBER}
+
+    def dump(self) -> Iterator[StoredNode]:
+        """Every znode, parents before children; may be drawn over time while txns are applied (a fuzzy snapshot)."""
         stack = ["/"]
         while stack:
             path = stack.pop()
-            node = self.nodes[path]
-            yield NodeRecord(
-                path,
-                node.data,
-                node.acl,
+            node = self.nodes.get(path)
+            if node is None:
+                continue  # deleted since its parent was visited; the log after the snapshot says so too
+            stat = (
                 node.czxid,
                 node.mzxid,
                 node.ctime_ms,
@@ -387,28 +406,35 @@ class DataTree:
                 node.owner,
                 node.pzxid,
             )
+            yield path, node.data, self._acl_numbers[node.acl], stat
             top = "" if path == "/" else path
             stack.extend(f"{top}/{name}" for name in reversed(node.children or ()))
 
-    def load(self, records: Iterable[NodeRecord], last_zxid: int) -> None:
+    def load(
+        self, acls: Mapping[int, Sequence[tuple[int, str, str]]], nodes: Iterable[StoredNode], last_zxid: int
+    ) -> None:
         """Replace everything by what a snapshot holds; a parent comes before its children."""
         self.nodes.clear()
         for table in (self.ephemerals, self.containers, self.ttls):
             table.clear()
         self.data_bytes = 0
         self.last_zxid = last_zxid
-        for record in records:
-            node = Node(record.data, self._intern(record.acl), record.czxid, record.ctime_ms, record.owner)
-            node.mzxid, node.mtime_ms, node.pzxid = record.mzxid, record.mtime_ms, record.pzxid
-            node.version, node.creations, node.aversion = record.version, record.creations, record.aversion
-            self.nodes[record.path] = node
-            self.data_bytes += len(record.path) + (len(record.data) if record.data else 0)
-            if record.path != "/":
-                self._link(record.path)
-            if record.owner:
-                self._own(record.path, record.owner)
+        by_number = {number: tuple(Acl(*entry) for entry in entries) for number, entries in acls.items()}
+        by_number[OPEN_ACL_NUMBER] = OPEN_ACL
+        for path, data, acl_number, stat in nodes:
+            node = Node(data, self._intern(by_number[acl_number]), stat[0], stat[2], stat[7])
+            node.mzxid, node.mtime_ms, node.version, node.creations, node.aversion = stat[1], *stat[3:7]
+            node.pzxid = stat[8]
+            self.nodes[path] = node
+            self.data_bytes += len(path) + (len(data) if data else 0)
+            if path != "/":
+                self._link(path)
+            if node.owner:
+                self._own(path, node.owner)
         if "/" not in self.nodes:
             raise InternalError("a snapshot without a root was loaded")
+        if CONFIG_PATH not in self.nodes:  # a snapshot of a server older than 3.5
+            self._plant_config()
 
     def check_invariants(self) -> None:
         """Assert (2) and (3); costs a walk over the whole tree."""

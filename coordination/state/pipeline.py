@@ -18,7 +18,7 @@ CommitProcessor's rule for reads.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from coordination.errors import (
 from coordination.state import acl as access
 from coordination.state.acl import Identity
 from coordination.state.connection import CONNECTING, ESTABLISHED, GONE, NEW, Connection
-from coordination.state.data_tree import Change, DataTree, PartResult, ttl_of_owner
+from coordination.state.data_tree import Change, DataTree, PartResult, StoredNode, ttl_of_owner
 from coordination.state.prep import Prep
 from coordination.state.reads import HANDLERS, Readable
 from coordination.state.sessions import Session, SessionTable, first_session_id, password_of
@@ -188,6 +188,19 @@ class Pipeline:
         elif isinstance(body, CloseSessionTxn):
             self.sessions.forget(header.client_id)
 
+    def load(
+        self,
+        sessions: Mapping[int, int],
+        acls: Mapping[int, Sequence[tuple[int, str, str]]],
+        nodes: Iterable[StoredNode],
+        zxid: int,
+    ) -> None:
+        """Begin with a snapshot: sessions (id -> timeout in ms), its ACL table, znodes parents first."""
+        self.tree.load(acls, nodes, zxid)
+        self._zxid = max(self._zxid, zxid)
+        for session_id, timeout_ms in sessions.items():
+            self.sessions.track(session_id, timeout_ms, self.now_ms)
+
     def recovered(self) -> None:
         """The log is read: every session gets its full timeout again."""
         self.sessions.give_all_a_full_timeout(self.now_ms)
@@ -236,7 +249,7 @@ class Pipeline:
             if read is None:
                 self._others[type(request)](connection, request)
                 if connection.closing:
-                    return
+                    return  # type: ignore[unreachable]  # the call above may have closed it
                 session = connection.session
             elif waiting:
                 waiting.append(request)

@@ -1,0 +1,77 @@
+"""The command `coordination`: `serve`, and what an operator needs around it.
+
+In: an argument list.  Out: an exit code.  Thin: parse, call one plain function, say what went wrong.
+Built on argparse and late imports: a server's start-up time is part of a cluster's.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+EXIT_USAGE = 2
+
+
+def milliseconds(text: str) -> int:
+    """`1500`, `1500ms` or `2s` as ms."""
+    number, factor = text, 1.0
+    if text.endswith("ms"):
+        number = text[:-2]
+    elif text.endswith("s"):
+        number, factor = text[:-1], 1000.0
+    try:
+        value = int(float(number) * factor)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write 1500, 1500ms or 2s") from None
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be more than zero")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coordination", description="A coordination server that speaks ZooKeeper's protocol."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="serve in the foreground until SIGTERM")
+    serve.add_argument("--config", type=Path, metavar="zoo.cfg", help="settings as Apache ZooKeeper's")
+    serve.add_argument("--props", type=Path, metavar="FILE", help="key=value lines, what Java is given as -D")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="client port (2181); 0 lets the system choose")
+    serve.add_argument("--data", type=Path, metavar="DIR", help="where the log and the snapshots lie")
+    serve.add_argument("--in-memory", action="store_true", help="keep nothing")
+    serve.add_argument("--ready-fd", type=int, metavar="N", help="write 'ready PORT' there once it serves")
+    serve.add_argument("--4lw", dest="words", metavar="all|srvr,...", help="four letter words to answer (srvr)")
+    serve.add_argument("--tick-time", dest="tick_time_ms", type=milliseconds, metavar="2000ms")
+    serve.add_argument("--min-session-timeout", dest="min_session_timeout_ms", type=milliseconds, metavar="4000ms")
+    serve.add_argument("--max-session-timeout", dest="max_session_timeout_ms", type=milliseconds, metavar="40s")
+    serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from coordination.server.config import ConfigError, build, parse_properties
+
+    given: dict[str, Any] = vars(options)
+    try:
+        zoo_cfg = parse_properties(options.config.read_text()) if options.config else {}
+        properties = parse_properties(options.props.read_text()) if options.props else {}
+        config = build(zoo_cfg, properties, given)
+    except (OSError, UnicodeDecodeError) as error:
+        print(f"Cannot read the settings: {error}. Check the path given with --config or --props.", file=sys.stderr)
+        return EXIT_USAGE
+    except ConfigError as error:
+        print(f"Cannot use the settings: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    from coordination.server.journal import Journal
+    from coordination.server.main import run
+
+    return run(config, ready_fd=options.ready_fd, journal=Journal(options.log_level))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    options = build_parser().parse_args(argv)
+    code: int = options.run(options)
+    return code

@@ -1,0 +1,308 @@
+"""The client port: sockets <-> the pipeline, in one task.
+
+In: bytes of every client.  Out: bytes to them.  Keeps order, decides nothing; knows no record.
+Answers to ZooKeeper's NIOServerCnxnFactory.
+
+One round: ask the poller once, read every ready socket, feed the pipeline, then write the log once and send once per
+connection.  So everything that arrived together shares one fdatasync (group commit without a timer), and a change for a
+thousand watchers is a thousand sends in a row.
+
+(1) Bytes to a client leave in the order of its connection's `out`; what a full socket does not take waits for it.
+(2) A client that does not read is not read from; one that lets OUTPUT_BYTES_MAX pile up is closed.
+(3) No client can hold the others up: a round reads at most RECEIVE_BYTES of each, and serving yields to trio's other
+    tasks at least every ROUNDS_MS.
+(4) A connection without a ConnectRequest after SESSIONLESS_MS is closed.
+"""
+
+import errno
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from coordination.server.journal import Journal
+from coordination.server.log_writer import LogWriter
+from coordination.server.poller import READABLE, WRITABLE, Poller
+from coordination.state.connection import NEW, Connection
+from coordination.state.pipeline import Pipeline
+
+RECEIVE_BYTES = 65536
+OUTPUT_BYTES_MAX = 16 << 20
+OUTSTANDING_MAX = 10_000
+ROUNDS_MS = 20
+SESSIONLESS_MS = 10_000  # zookeeper.nio.sessionlessCnxnTimeout
+ACCEPTS_PER_ROUND = 64
+
+
+class Client:
+    """One socket and what it could not take yet."""
+
+    __slots__ = ("connection", "fd", "host", "reading", "sock", "unsent", "writing")
+
+    def __init__(self, sock: socket.socket, host: str, connection: Connection) -> None:
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.host = host
+        self.connection = connection
+        self.unsent = b""
+        self.reading = True
+        self.writing = False
+
+
+class ClientPort:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        listener: socket.socket,
+        journal: Journal,
+        answer_word: Callable[[str], str],
+        *,
+        connections_per_host_max: int = 60,
+    ) -> None:
+        self.pipeline = pipeline
+        self.writer: LogWriter
+        self.after_commit: Callable[[], None] = lambda: None
+        self._listener = listener
+        self._journal = journal
+        self._answer_word = answer_word
+        self._connections_per_host_max = connections_per_host_max
+        self._clients: dict[int, Client] = {}
+        self._per_host: dict[str, int] = {}
+        self._sessionless: deque[tuple[int, Connection]] = deque()
+        self._poller = Poller()
+        self._accepting = True
+        self._paused = False  # reading from clients stopped: too many txns under way
+        self._time_keeper = trio.CancelScope()
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._clients)
+
+    async def run(self, writer: LogWriter) -> None:
+        """Serve until cancelled; an error of the log comes out of here."""
+        self.writer = writer
+        listener_fd, writer_fd = self._listener.fileno(), writer.fileno()
+        self._poller.add(listener_fd)
+        self._poller.add(writer_fd)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_time)
+                while True:
+                    await trio.lowlevel.wait_readable(self._poller.fileno())
+                    self._serve(listener_fd, writer_fd)
+        finally:
+            for client in list(self._clients.values()):
+                self._close(client)
+            self._poller.close()
+
+    # --- one turn
+
+    def _serve(self, listener_fd: int, writer_fd: int) -> None:
+        """Rounds until nothing is ready, or it is time to let other tasks run."""
+        poll, clients, pipeline = self._poller.ready, self._clients, self.pipeline
+        begin = time.monotonic()
+        while ready := poll():
+            self._set_clock()
+            for fd, mask in ready:
+                client = clients.get(fd)
+                if client is not None:
+                    if mask & READABLE:
+                        self._receive(client)
+                    if mask & WRITABLE and client.writing:
+                        self._send(client)
+                elif fd == listener_fd:
+                    self._accept()
+                elif fd == writer_fd:
+                    self.writer.finished()
+            self._flush()
+            if time.monotonic() - begin > ROUNDS_MS / 1000:
+                break
+        self._plan()
+        assert pipeline is self.pipeline
+
+    def _set_clock(self) -> None:
+        self.pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
+
+    def _receive(self, client: Client) -> None:
+        try:
+            data = client.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self.pipeline.receive(client.connection, data)
+        else:
+            self._close(client)
+
+    def _flush(self) -> None:
+        """Persist, send, answer words, log: what the pipeline has ready."""
+        pipeline = self.pipeline
+        ready = pipeline.take()
+        dirty, words, facts = ready.dirty, ready.words, ready.facts
+        if ready.persist:
+            self.writer.append(ready.persist, ready.last_zxid)
+            more = pipeline.take()  # what `persisted` gave, if the sync was done in place
+            dirty += more.dirty
+            facts += more.facts
+            self.after_commit()
+        clients = self._clients
+        for connection, word in words:
+            connection.out.append(self._answer_word(word).encode())
+            connection.closing = True
+            dirty.append(connection)
+        for connection in dirty:
+            client = clients.get(connection.key)
+            if client is not None and client.connection is connection:
+                self._send(client)
+        if facts:
+            for fact in facts:
+                self._journal.write(fact.name, **fact.details)
+        if pipeline.outstanding > OUTSTANDING_MAX and not self._paused:
+            self._pause(True)
+        elif self._paused and pipeline.outstanding < OUTSTANDING_MAX // 2:
+            self._pause(False)
+
+    def _send(self, client: Client) -> None:
+        connection = client.connection
+        out = connection.out
+        if client.unsent:
+            data = client.unsent
+        elif out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+        else:
+            if connection.closing:
+                self._close(client)
+            return
+        while True:
+            try:
+                sent = client.sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._close(client)
+                return
+            if sent < len(data):
+                self._keep_unsent(client, data[sent:])
+                return
+            if not out:
+                break
+            data = b"".join(out)
+            out.clear()
+        client.unsent = b""
+        if connection.closing:
+            self._close(client)
+        elif client.writing:
+            client.writing = False
+            self._watch(client)
+
+    def _keep_unsent(self, client: Client, rest: bytes) -> None:
+        out = client.connection.out
+        client.unsent = rest
+        if len(rest) + sum(map(len, out)) > OUTPUT_BYTES_MAX:
+            self._journal.write("slow_reader_closed", host=client.host, session_id=client.connection.session_id)
+            self._close(client)
+        elif not client.writing:
+            client.writing = True
+            self._watch(client)
+
+    # --- sockets
+
+    def _watch(self, client: Client) -> None:
+        client.reading = not client.writing and not self._paused
+        self._poller.change(client.fd, read=client.reading, write=client.writing)
+
+    def _pause(self, paused: bool) -> None:
+        """Stop (or go on) reading while the log catches up, so that what is under way stays bounded."""
+        self._paused = paused
+        for client in list(self._clients.values()):
+            self._watch(client)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_ROUND):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    self._journal.write("connection_refused", reason=os.strerror(error.errno))
+                    self._accept_again(False)
+                    return
+                continue  # this one was gone before we came
+            host = str(address[0])
+            held = self._per_host.get(host, 0)
+            if 0 < self._connections_per_host_max <= held:
+                self._journal.write(
+                    "connection_refused", host=host, reason=f"{held} connections from there (maxClientCnxns)"
+                )
+                sock.close()
+                continue
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._per_host[host] = held + 1
+            connection = self.pipeline.opened(sock.fileno(), host)
+            client = self._clients[sock.fileno()] = Client(sock, host, connection)
+            self._sessionless.append((self.pipeline.now_ms + SESSIONLESS_MS, connection))
+            self._poller.add(client.fd)
+            if self._paused:
+                self._watch(client)
+
+    def _accept_again(self, accepting: bool) -> None:
+        if accepting != self._accepting:
+            self._accepting = accepting
+            if accepting:
+                self._poller.add(self._listener.fileno())
+            else:
+                self._poller.remove(self._listener.fileno())
+
+    def _close(self, client: Client) -> None:
+        if self._clients.pop(client.fd, None) is None:
+            return
+        self.pipeline.closed(client.connection)
+        self._poller.remove(client.fd)
+        client.sock.close()
+        left = self._per_host[client.host] - 1
+        if left:
+            self._per_host[client.host] = left
+        else:
+            del self._per_host[client.host]
+        self._accept_again(True)
+
+    # --- time
+
+    def _next_deadline(self) -> int | None:
+        deadline = self.pipeline.next_deadline()
+        while self._sessionless and self._sessionless[0][1].phase != NEW:
+            self._sessionless.popleft()
+        if self._sessionless:
+            due = self._sessionless[0][0]
+            return due if deadline is None else min(deadline, due)
+        return deadline
+
+    def _plan(self) -> None:
+        """Wake the time keeper no later than the next thing that is due."""
+        deadline = self._next_deadline()
+        self._time_keeper.deadline = float("inf") if deadline is None else deadline / 1000
+
+    async def _keep_time(self) -> None:
+        while True:
+            with trio.CancelScope() as self._time_keeper:
+                self._plan()
+                await trio.sleep_forever()
+            # Bytes that lie in our sockets are heard before anyone is declared dead: a server that was
+            # held up must not blame its clients for it.
+            await trio.lowlevel.checkpoint()
+            self._serve(self._listener.fileno(), self.writer.fileno())
+            self._set_clock()
+            self.pipeline.tick()
+            while self._sessionless and self._sessionless[0][0] <= self.pipeline.now_ms:
+                connection = self._sessionless.popleft()[1]
+                client = self._clients.get(connection.key)
+                if client is not None and client.connection is connection and connection.phase == NEW:
+                    self._close(client)
+            self._flush()

@@ -1,0 +1,164 @@
+"""One server process: settings -> storage -> recovery -> port, until SIGTERM.
+
+In: a Config.  Out: an exit code; `ready <port>` on the descriptor given, once it serves.
+The only place that knows everything; decides nothing about requests.  Answers to ZooKeeperServerMain.
+
+(1) The port is bound before the log is read, and nobody is accepted before it is read to its end.
+(2) `ready` is written after the first moment a client would be served.
+(3) SIGTERM and SIGINT end it with 0: what is in the log is synced, sessions live on in it.
+"""
+
+import gc
+import os
+import signal
+import socket
+import sys
+import time
+
+import trio
+
+from coordination.server.admin import Admin
+from coordination.server.client_port import ClientPort
+from coordination.server.config import Config
+from coordination.server.journal import Journal
+from coordination.server.log_writer import LogWriter
+from coordination.state.pipeline import Pipeline
+from coordination.storage import MemoryLog, StorageError, TransactionLog, TxnSnapLog
+
+EXIT_OK, EXIT_STORAGE, EXIT_PORT = 0, 5, 6
+BACKLOG = 1024
+
+
+def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None = None) -> int:
+    """Serve in the foreground; returns an exit code.  Must be called in the main thread (signals)."""
+    assert __debug__, "invariants are asserts: do not run the server with -O"
+    journal = journal or Journal()
+    _raise_file_limit()
+    try:
+        listener = _listen(config)
+    except OSError as error:
+        print(
+            f"Cannot listen on {config.host}:{config.port}: {error.strerror or error}. Another server may hold the port. "
+            "Choose one with --port, or stop the other.",
+            file=sys.stderr,
+        )
+        return EXIT_PORT
+    try:
+        return trio.run(_serve, config, listener, ready_fd, journal)
+    except (StorageError, BaseExceptionGroup) as failure:
+        reason = _innermost(failure)
+        if not isinstance(reason, StorageError):
+            raise
+        print(reason, file=sys.stderr)
+        return EXIT_STORAGE
+    finally:
+        listener.close()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _listen(config: Config) -> socket.socket:
+    info = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = info[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # A server that was killed must get its port back at once.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _raise_file_limit() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(config: Config, listener: socket.socket, ready_fd: int | None, journal: Journal) -> int:
+    pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000)
+    pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
+    for key in config.ignored:
+        journal.write("config_unknown_key", key=key)
+    store = None
+    log: TransactionLog = MemoryLog()
+    if config.data_dir is not None:
+        store = TxnSnapLog.open(
+            config.data_dir,
+            config.data_log_dir,
+            prealloc_bytes=config.prealloc_bytes,
+            retain_count=config.snap_retain_count,
+        )
+        log = store.log
+        _recover(pipeline, store, journal)
+    # What was loaded lives as long as the server: the collector need not look at it again.  The thresholds: a server
+    # makes garbage without cycles, and a full collection over a large tree is a pause.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    writer = LogWriter(log, pipeline.persisted, sync=config.force_sync)
+    admin: Admin
+    port = ClientPort(
+        pipeline,
+        listener,
+        journal,
+        lambda word: admin.answer(word),
+        connections_per_host_max=config.max_client_connections,
+    )
+    admin = Admin(config, pipeline, lambda: port.connection_count, lambda: writer.sync_us)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_end_at_signal, nursery.cancel_scope)
+            number = listener.getsockname()[1]
+            journal.write("serving", host=config.host, port=number, data=str(config.data_dir or "in memory"))
+            if ready_fd is not None:
+                os.write(ready_fd, f"ready {number}\n".encode())
+                os.close(ready_fd)
+            nursery.start_soon(port.run, writer)
+    finally:
+        writer.close()
+        if store is not None:
+            store.close()
+    return EXIT_OK
+
+
+async def _end_at_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return
+
+
+def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal) -> None:
+    begin = time.monotonic()
+    for repair in store.repairs:
+        journal.write("log_repaired", what=str(repair))
+    count = 0
+    with store.restore() as restored:
+        for damaged in restored.passed_over:
+            journal.write("snapshot_passed_over", what=str(damaged))
+        if restored.snapshot is not None:
+            pipeline.load(restored.snapshot.sessions, restored.snapshot.acls, restored.snapshot.nodes(), restored.zxid)
+        for _, payload in restored.txns():
+            pipeline.replay(payload)
+            count += 1
+    pipeline.recovered()
+    took_ms = round((time.monotonic() - begin) * 1000, 1)
+    journal.write(
+        "recovered",
+        zxid=pipeline.tree.last_zxid,
+        txns=count,
+        znodes=len(pipeline.tree.nodes),
+        sessions=len(pipeline.sessions),
+        took_ms=took_ms,
+    )
