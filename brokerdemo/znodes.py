@@ -77,6 +77,15 @@ def state_path(topic: str, partition: int) -> str:
     return f"{TOPICS}/{topic}/partitions/{partition}/state"
 
 
+def partition_of_state_path(path: str) -> tuple[str, int] | None:
+    """Which partition's state a path is; None for any other path."""
+    parts = path.split("/")
+    if len(parts) != 6 or parts[1] != "topics" or parts[3] != "partitions" or parts[5] != "state":
+        return None
+    partition = parse_id(parts[4])
+    return None if partition is None else (parts[2], partition)
+
+
 def broker_config_path(broker_id: int) -> str:
     return f"{CONFIG_BROKERS}/{broker_id}"
 

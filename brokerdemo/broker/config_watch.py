@@ -101,8 +101,8 @@ class ConfigWatch:
         try:
             # An empty znode, as `create` without a value makes it, says nothing and is no mistake.
             values, refused = parse(scope, znode, Config.decode(value, znode).config if value else {})
-        except ZnodeValueError as error:
-            values, refused = {}, [error]
+        except ZnodeValueError as unusable:
+            values, refused = {}, [unusable]
         about = {"znode": znode, "version": stat.version, "mzxid": stat.mzxid}
         if refused:
             self._live.answered[znode] = stat.mzxid

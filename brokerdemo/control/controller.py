@@ -75,7 +75,7 @@ class Controller:
                 "controller_epoch": self.controller_epoch,
                 "moves": moves.moves,
                 "lower_bound": moves.lower_bound,
-                "partitions": len(touched | moves.partitions),
+                "partitions": [f"{topic}/{p}" for topic, p in sorted(touched | moves.partitions)],
             },
         )
         multis = bundle(steps, controller_epoch=self.controller_epoch, master_epoch_version=view.master_epoch_version)

@@ -172,7 +172,11 @@ def bundle(steps: Iterable[Step], *, controller_epoch: int, master_epoch_version
         changes = [list(change) for step in batch for change in step.changes]
         written = Fact(
             "assignment_written",
-            {"controller_epoch": controller_epoch, "partitions": len(changes), "changes": changes},
+            {
+                "controller_epoch": controller_epoch,
+                "partitions": [f"{topic}/{partition}" for topic, partition, *_ in changes],
+                "changes": changes,
+            },
         )
         facts = tuple(fact for step in batch for fact in step.facts)
         multis.append(Multi((fence, *operations), (written, *facts)))

@@ -1,0 +1,211 @@
+"""Reads the controller's view of the cluster from the znodes, and keeps it between two looks.
+
+In:  a session.  Out: `ClusterView`s. Decides nothing. Answers to Kafka's KafkaController.initializeControllerContext.
+
+(1) `everything` reads all of it; the others read again what a watch said may have changed.
+(2) Requests go out side by side: a look costs as many round trips as the znodes are deep, not as many as there are.
+(3) What this controller wrote itself is taken over with the versions the service answered (`wrote`), so the next step
+    needs no reading. Every write checks those versions: a wrong one is refused, and then everything is read again.
+(4) A value that cannot be used is told once and left out; it stops neither the reader nor the controller.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import trio
+
+import coordination
+from brokerdemo import znodes
+from brokerdemo.control.model import (
+    Broker,
+    ClusterView,
+    ControllerSettings,
+    Create,
+    Delete,
+    Operation,
+    Set,
+    TopicView,
+)
+from brokerdemo.znodes import PartitionState, ReassignRequest, Topic, Worker, ZnodeValueError
+
+
+class ViewReader:
+    """The cluster as last read by one controller."""
+
+    def __init__(self, zk: "coordination.Client", refused: Callable[[ZnodeValueError], None]) -> None:
+        self._zk = zk
+        self._tell = refused
+        self._told: set[str] = set()
+        self._brokers: dict[int, Broker] = {}
+        self._topics: dict[str, TopicView] = {}
+        self._deletions: frozenset[str] = frozenset()
+        self._topic_configs: frozenset[str] = frozenset()
+        self._reassign: ReassignRequest | ZnodeValueError | None = None
+
+    def view(self, master_epoch_version: int, settings: ControllerSettings) -> ClusterView:
+        return ClusterView(
+            master_epoch_version,
+            dict(self._brokers),
+            dict(self._topics),
+            self._deletions,
+            self._topic_configs,
+            self._reassign,
+            settings,
+        )
+
+    def topic_version(self, name: str) -> int | None:
+        """The data version of a topic as last read."""
+        topic = self._topics.get(name)
+        return topic.version if topic is not None else None
+
+    async def everything(self) -> None:
+        self._topics.clear()
+        await side_by_side([self.workers, self.all_topics, self.requests])
+
+    async def workers(self) -> None:
+        names = await self._children(znodes.WORKERS)
+        ids = [number for name in names if (number := znodes.parse_id(name)) is not None]
+        found: dict[int, Broker] = {}
+
+        async def read(broker_id: int) -> None:
+            path = znodes.worker_path(broker_id)
+            try:
+                value, stat = await self._zk.get(path)
+                found[broker_id] = Broker(broker_id, stat.czxid, Worker.decode(value, path))
+            except coordination.NoNodeError:
+                pass
+            except ZnodeValueError as error:
+                self._refuse(error)
+
+        await side_by_side([_bound(read, broker_id) for broker_id in ids])
+        self._brokers = found
+
+    async def all_topics(self) -> None:
+        names = await self._children(znodes.TOPICS)
+        for gone in self._topics.keys() - set(names):
+            del self._topics[gone]
+        await self.topics(names)
+
+    async def topics(self, names: Iterable[str]) -> None:
+        await side_by_side([_bound(self._topic, name) for name in names])
+
+    async def requests(self) -> None:
+        """What operators ask for: deletions and moves."""
+        names: dict[str, frozenset[str]] = {}
+
+        async def listed(path: str) -> None:
+            names[path] = frozenset(await self._children(path))
+
+        async def reassign() -> None:
+            try:
+                value, _ = await self._zk.get(znodes.REASSIGN_PARTITIONS)
+                self._reassign = ReassignRequest.decode(value)
+            except coordination.NoNodeError:
+                self._reassign = None
+            except ZnodeValueError as error:
+                self._reassign = error  # the controller answers it
+
+        await side_by_side([_bound(listed, znodes.DELETE_TOPICS), _bound(listed, znodes.CONFIG_TOPICS), reassign])
+        self._deletions = names[znodes.DELETE_TOPICS]
+        self._topic_configs = names[znodes.CONFIG_TOPICS]
+
+    async def _topic(self, name: str) -> None:
+        path = znodes.topic_path(name)
+        topic: Topic | None = None
+        version = -1
+        listed: list[str] | None = None
+
+        async def value() -> None:
+            nonlocal topic, version
+            try:
+                data, stat = await self._zk.get(path)
+                version = stat.version
+                topic = Topic.decode(data, path)
+            except coordination.NoNodeError:
+                pass
+            except ZnodeValueError as error:
+                self._refuse(error)
+
+        async def partitions() -> None:
+            nonlocal listed
+            try:
+                listed = await self._zk.children(znodes.partitions_path(name))
+            except coordination.NoNodeError:
+                pass
+
+        await side_by_side([value, partitions])
+        if version < 0 or (topic is None and name not in self._deletions):
+            self._topics.pop(name, None)
+            return
+        numbers = [number for child in listed or () if (number := znodes.parse_id(child)) is not None]
+        states: dict[int, tuple[PartitionState, int]] = {}
+        unreadable: set[int] = set()
+
+        async def state(partition: int) -> None:
+            where = znodes.state_path(name, partition)
+            try:
+                data, stat = await self._zk.get(where)
+                states[partition] = (PartitionState.decode(data, where), stat.version)
+            except coordination.NoNodeError:
+                pass
+            except ZnodeValueError as error:
+                unreadable.add(partition)
+                self._refuse(error)
+
+        await side_by_side([_bound(state, partition) for partition in numbers])
+        self._topics[name] = TopicView(
+            topic or Topic(""),
+            version,
+            listed is not None,
+            frozenset(numbers),
+            dict(sorted(states.items())),
+            frozenset(unreadable),
+        )
+
+    async def _children(self, path: str) -> list[str]:
+        try:
+            return await self._zk.children(path)
+        except coordination.NoNodeError:
+            return []
+
+    def _refuse(self, error: ZnodeValueError) -> None:
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            self._tell(error)
+
+    # ---- own writes --------------------------------------------------------------------------------------------------
+
+    def wrote(self, operations: Sequence[Operation], results: "Sequence[str | coordination.Stat | bool]") -> bool:
+        """Take over what a multi of ours changed. False: it touched what is not kept here; read again."""
+        known = True
+        for operation, result in zip(operations, results, strict=True):
+            match operation:
+                case Set(path, value, _) | Create(path, value) if where := znodes.partition_of_state_path(path):
+                    name, partition = where
+                    topic = self._topics[name]
+                    version = result.version if isinstance(result, coordination.Stat) else 0
+                    states = {**topic.states, partition: (PartitionState.decode(value, path), version)}
+                    self._topics[name] = TopicView(
+                        topic.topic, topic.version, True, topic.partition_nodes | {partition}, states, topic.unreadable
+                    )
+                case Set() | Delete():
+                    known = False
+                case _:
+                    pass  # parents, and the check
+        return known
+
+
+async def side_by_side(reads: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Runs all of them at once; their requests share the connection."""
+    if len(reads) == 1:
+        await reads[0]()
+        return
+    async with trio.open_nursery() as nursery:
+        for read in reads:
+            nursery.start_soon(read)
+
+
+def _bound(read: Callable[..., Awaitable[None]], argument: int | str) -> Callable[[], Awaitable[None]]:
+    async def call() -> None:
+        await read(argument)
+
+    return call
