@@ -26,9 +26,8 @@ from coordination.state.txn import (
     TxnBody,
     TxnHeader,
 )
-from coordination.storage import Snapshot, TxnLog, TxnSnapLog
+from coordination.storage import Snapshot, SnapshotWriter, TxnLog, TxnSnapLog
 from coordination.storage.snapshot import snapshot_files
-from coordination.storage.tree_image import begin_snapshot, load
 from coordination.testing import apache
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, READ_ACL, STAT, Acl
@@ -111,6 +110,10 @@ def grown(txns: TxnList) -> DataTree:
     return tree
 
 
+def write_snapshot(directory: Path, tree: DataTree, sessions: dict[int, int]) -> Path:
+    return SnapshotWriter(directory, tree.last_zxid, sessions, tree.acl_table(), tree.dump()).write_all()
+
+
 def shape(tree: DataTree) -> dict[str, tuple[bytes, bytes]]:
     """What a client can see of each node: data and Stat; the znodes ZooKeeper keeps for itself are its own affair."""
     return {
@@ -160,7 +163,7 @@ def test_its_toolkit_reads_our_log(tmp_path: Path) -> None:
 
 def test_its_formatter_reads_our_snapshot(tmp_path: Path) -> None:
     tree = grown(our_txns())
-    path = begin_snapshot(tmp_path, tree, {0x1000_0000_0000_0001: 10_000}).write_all()
+    path = write_snapshot(tmp_path, tree, {0x1000_0000_0000_0001: 10_000})
     text = java("org.apache.zookeeper.server.SnapshotFormatter", "-d", str(path))
     for name in tree.nodes:
         assert f"\n{name}\n" in text
@@ -177,7 +180,7 @@ def test_it_starts_on_our_directory(tmp_path: Path, fuzzy_from: int) -> None:
     store.log.append([txn.encode(header, body) for header, body in txns])
     start = DataTree() if fuzzy_from == 0 else tree
     start.last_zxid = min(fuzzy_from, len(txns))
-    begin_snapshot(store.directory, start, {0x1000_0000_0000_0001: 10_000} if fuzzy_from else {}).write_all()
+    write_snapshot(store.directory, start, {0x1000_0000_0000_0001: 10_000} if fuzzy_from else {})
     store.close()
     with apache.standalone(settings={"dataDir": str(tmp_path)}) as zoo:
         assert seen_by_client(zoo.connect) == shape(tree)
@@ -252,7 +255,7 @@ def test_we_read_every_file_it_wrote(
     for _, path in snapshots:
         tree = DataTree()
         with Snapshot(path) as snapshot:
-            load(snapshot, tree)
+            tree.load(snapshot.acls, snapshot.nodes(), snapshot.zxid)
         for zxid, payload in payloads:
             if zxid > snapshot.zxid:
                 tree.apply(*txn.decode(payload), [])
@@ -271,7 +274,8 @@ def test_it_goes_on_where_we_went_on_where_it_stopped(
     with store.restore() as restored:
         assert restored.snapshot is not None
         tree = DataTree()
-        load(restored.snapshot, tree)
+        snapshot = restored.snapshot
+        tree.load(snapshot.acls, snapshot.nodes(), snapshot.zxid)
         for _, payload in restored.txns():
             tree.apply(*txn.decode(payload), [])
     zxid = store.log.last_zxid + 1

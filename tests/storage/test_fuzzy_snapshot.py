@@ -6,10 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordination.state.data_tree import DataTree, NodeRecord
+from coordination.state.data_tree import DataTree
 from coordination.state.txn import CloseSessionTxn, CreateTxn, DeleteTxn, SetAclTxn, SetDataTxn, TxnBody, TxnHeader
 from coordination.storage import Snapshot, SnapshotWriter
-from coordination.storage.tree_image import begin_snapshot, load
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
 
@@ -58,9 +57,16 @@ class Server:
             self.do(CloseSessionTxn(list(self.tree.ephemerals.get(session, ()))), session)
 
 
-def everything(tree: DataTree) -> tuple[list[NodeRecord], dict[int, set[str]]]:
+def everything(tree: DataTree) -> tuple[list[Any], dict[int, set[str]]]:
+    """All of a tree that must survive; ACL numbers are each tree's own, so the ACLs stand for them."""
     tree.check_invariants()
-    return sorted(tree.dump()), {owner: set(paths) for owner, paths in tree.ephemerals.items() if paths}
+    acls = tree.acl_table()
+    nodes = sorted((path, data, acls.get(number, OPEN_ACL), stat) for path, data, number, stat in tree.dump())
+    return nodes, {owner: set(paths) for owner, paths in tree.ephemerals.items() if paths}
+
+
+def begin(directory: Path, tree: DataTree, sessions: dict[int, int]) -> SnapshotWriter:
+    return SnapshotWriter(directory, tree.last_zxid, sessions, tree.acl_table(), tree.dump())
 
 
 def finish(writer: SnapshotWriter) -> Path:
@@ -74,8 +80,8 @@ def test_a_quiet_tree_comes_back(tmp_path: Path) -> None:
     for pick in range(0, 4000, 7):
         server.random_step(pick)
     tree = DataTree()
-    with Snapshot(finish(begin_snapshot(tmp_path, server.tree, {1: 400}))) as snapshot:
-        load(snapshot, tree)
+    with Snapshot(finish(begin(tmp_path, server.tree, {1: 400}))) as snapshot:
+        tree.load(snapshot.acls, snapshot.nodes(), snapshot.zxid)
         assert snapshot.sessions == {1: 400}
     assert everything(tree) == everything(server.tree)
     assert tree.last_zxid == server.tree.last_zxid
@@ -95,7 +101,7 @@ def test_a_fuzzy_snapshot_and_the_log_give_the_tree(
     server = Server()
     for pick in before:
         server.random_step(pick)
-    writer = begin_snapshot(tmp_path_factory.mktemp("snap"), server.tree, {})
+    writer = begin(tmp_path_factory.mktemp("snap"), server.tree, {})
     for picks in meanwhile:
         for pick in picks:
             server.random_step(pick)
@@ -105,7 +111,7 @@ def test_a_fuzzy_snapshot_and_the_log_give_the_tree(
         writer.write(chunk)
     tree = DataTree()
     with Snapshot(finish(writer)) as snapshot:
-        load(snapshot, tree)
+        tree.load(snapshot.acls, snapshot.nodes(), snapshot.zxid)
     for header, body in server.txns[snapshot.zxid :]:
         tree.apply(header, body, [])
     assert everything(tree) == everything(server.tree)
