@@ -388,27 +388,40 @@ class DataTree:
         return {number: acl for acl, number in self._acl_numbers.items() if number != OPEN_ACL_NUMBER}
 
     def dump(self) -> Iterator[StoredNode]:
-        """Every znode, parents before children; may be drawn over time while txns are applied (a fuzzy snapshot)."""
-        stack = ["/"]
-        while stack:
-            path = stack.pop()
-            node = self.nodes.get(path)
-            if node is None:
-                continue  # deleted since its parent was visited; the log after the snapshot says so too
-            stat = (
-                node.czxid,
-                node.mzxid,
-                node.ctime_ms,
-                node.mtime_ms,
-                node.version,
-                node.creations,
-                node.aversion,
-                node.owner,
-                node.pzxid,
-            )
-            yield path, node.data, self._acl_numbers[node.acl], stat
-            top = "" if path == "/" else path
-            stack.extend(f"{top}/{name}" for name in reversed(node.children or ()))
+        """Every znode, parents before children; may be drawn over time while txns are applied (a fuzzy snapshot).
+
+        A znode that comes or goes meanwhile is in it or not; the log after the snapshot says so too.  No step is longer
+        than one znode, but for a copy of the names of its children (10 ms for a million).
+        """
+        yield self._stored("/", self.nodes["/"])
+        walk = [("/", iter(list(self.nodes["/"].children or ())))]
+        while walk:
+            prefix, names = walk[-1]
+            for name in names:
+                path = prefix + name
+                node = self.nodes.get(path)
+                if node is None:
+                    continue
+                yield self._stored(path, node)
+                if node.children:
+                    walk.append((path + "/", iter(list(node.children))))
+                    break
+            else:
+                walk.pop()
+
+    def _stored(self, path: str, node: Node) -> StoredNode:
+        stat = (
+            node.czxid,
+            node.mzxid,
+            node.ctime_ms,
+            node.mtime_ms,
+            node.version,
+            node.creations,
+            node.aversion,
+            node.owner,
+            node.pzxid,
+        )
+        return path, node.data, self._acl_numbers[node.acl], stat
 
     def load(
         self, acls: Mapping[int, Sequence[tuple[int, str, str]]], nodes: Iterable[StoredNode], last_zxid: int
