@@ -19,16 +19,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "coordination.errors": set(),
     "coordination.paths": {"coordination.errors"},
     "coordination.wire": {"coordination.errors", "coordination.paths"},
-    "coordination.state": {"coordination.errors", "coordination.paths", "coordination.wire"},
+    "coordination.secret": set(),
+    "coordination.auth": {"coordination.errors", "coordination.secret", "coordination.wire"},
+    "coordination.state": {"coordination.errors", "coordination.paths", "coordination.wire", "coordination.auth"},
     "coordination.storage": {"coordination.errors", "coordination.wire", "coordination.state"},
     "coordination.server": {
         "coordination.errors",
         "coordination.paths",
         "coordination.wire",
+        "coordination.auth",
+        "coordination.secret",
         "coordination.state",
         "coordination.storage",
     },
-    "coordination.client": {"coordination.errors", "coordination.paths", "coordination.wire"},
+    "coordination.client": {"coordination.errors", "coordination.paths", "coordination.secret", "coordination.wire"},
     "coordination.testing": {"coordination"},
     "coordination.tools": {
         "coordination.errors",
@@ -59,7 +63,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "coordination",
         "coordination.__main__",
     },
-    "brokerdemo.scenario": {"brokerdemo", "brokerdemo.znodes", "brokerdemo.observe", "brokerdemo.cluster"},
+    "brokerdemo.scenario": {
+        "brokerdemo",
+        "brokerdemo.znodes",
+        "brokerdemo.observe",
+        "brokerdemo.cluster",
+        "coordination.testing",  # the `zookeeper` fixture is its server
+    },
     "brokerdemo.cli": {
         "brokerdemo",
         "brokerdemo.znodes",
@@ -78,7 +88,9 @@ WHOLE_PACKAGE: dict[str, set[str]] = {
 SANS_IO = (
     "coordination.errors",
     "coordination.paths",
+    "coordination.secret",
     "coordination.wire",
+    "coordination.auth",
     "coordination.state",
     "brokerdemo.znodes",
     "brokerdemo.control",
