@@ -138,7 +138,6 @@ class Bridge:
         self._closing = False
         self._held: trio.Event | None = None  # set while calls wait for a planned re-attach
         self._attached = trio.Event()
-        self._ended = trio.Event()
         self._handler = BridgeHandler(session_timeout_ms, self._mailbox.post)
         pause = {"max_tries": -1, "delay": RETRY_FIRST_S, "max_delay": RETRY_MAX_S, "backoff": RETRY_GROWTH}
         kazoo: Any = KazooClient(
@@ -187,12 +186,12 @@ class Bridge:
         with trio.CancelScope(shield=True):
             if not self._closing:
                 self._closing = True
+                self._finish(ConnectionClosedError())
                 self._handler.finish_by(time.monotonic() + within_ms / 1000)
                 if not self.kazoo.connected:
                     self._handler.cut()
                 with trio.move_on_after(within_ms / 1000 + JOIN_GRACE_S):
                     await trio.to_thread.run_sync(self._stop_kazoo, abandon_on_cancel=True)
-                self._finish(ConnectionClosedError())
                 self._board.publish(ConnectionState.LOST)
 
     def _stop_kazoo(self) -> None:
@@ -274,7 +273,6 @@ class Bridge:
         for call in list(self._calls):
             call.fail(self._over_error(call.path))
         self._attached.set()
-        self._ended.set()
 
     @property
     def is_over(self) -> bool:

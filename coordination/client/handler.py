@@ -39,6 +39,9 @@ TICK = 1 / 6  # how often the connection thread looks at the clock
 PING_GAP = 1 / 20  # no two pings closer than this
 # What a tick cannot be shorter than, so that a tiny session timeout is no busy loop.
 TICK_MIN_S = 0.010
+# The shortest patience with a handshake or the middle of a frame, so that a tiny session timeout can be negotiated at
+# all.
+PATIENCE_MIN_S = 0.100
 
 log = logging.getLogger("coordination.client")
 # A library does not write to stderr by itself (logging's last resort would); a program that configures logging hears
@@ -251,6 +254,8 @@ class BridgeHandler:
         wait_s = self.session_timeout_s if timeout is None else timeout
         if in_main_loop:
             wait_s = min(wait_s, max(self.session_timeout_s * TICK, TICK_MIN_S))
+        else:
+            wait_s = max(wait_s, PATIENCE_MIN_S)
         if self._finish_by_s is not None:
             wait_s = min(wait_s, max(self._finish_by_s - time.monotonic(), 0.0))
         return wait_s

@@ -75,6 +75,7 @@ class WatchStream(Generic[T]):
         self._look = look
         self._reconnected = reconnected
         self._spot: _Spot | None = None
+        self._left = False
         self._stale = trio.Event()
         self._told: Hashable = _NOTHING_TOLD
 
@@ -88,18 +89,21 @@ class WatchStream(Generic[T]):
 
     async def __aexit__(self, *_exc: object) -> None:
         self._table.leave(self._key, self)
-        self._spot = None
+        self._left = True
+        self._stale.set()  # a task that still iterates comes to its end
 
     def __aiter__(self) -> "WatchStream[T]":
         return self
 
     async def __anext__(self) -> T | None:
-        """The next item; raises what ended the session."""
+        """The next item; raises what ended the session, and StopAsyncIteration once the block was left."""
         spot = self._spot
         if spot is None:
             raise RuntimeError("a watch is iterated inside its `async with`")
         while True:
             await self._stale.wait()
+            if self._left:
+                raise StopAsyncIteration
             # Before the read: a change that arrives during it makes the stream look once more.
             self._stale = trio.Event()
             try:
