@@ -7,10 +7,13 @@ Answers to ZooKeeper's FourLetterCommands and the classes of server.command.
 (2) Nothing secret is shown: no password, no credential.
 """
 
+import os
+import platform
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from coordination.server.config import Config
-from coordination.state.pipeline import Pipeline
+from coordination.state.pipeline import Counters, Pipeline
 
 VERSION_LINE = "3.9.5-brokerdemo, built on 2026-11-22 00:00 UTC"
 """Clients and probes read a ZooKeeper version here: it says which protocol we speak, and whose server this is."""
@@ -37,6 +40,10 @@ class Admin:
             "wchs": self._wchs,
             "wchc": self._wchc,
             "wchp": self._wchp,
+            "envi": self._envi,
+            "dirs": self._dirs,
+            "srst": self._srst,
+            "crst": self._crst,
         }
 
     def answer(self, word: str) -> str:
@@ -132,6 +139,36 @@ class Admin:
             "serverId": 0,
         }
         return "".join(f"{key}={value}\n" for key, value in lines.items())
+
+    def _envi(self) -> str:
+        system = os.uname()
+        lines = {
+            "zookeeper.version": VERSION_LINE,
+            "host.name": system.nodename,
+            "python.version": platform.python_version(),
+            "python.implementation": platform.python_implementation(),
+            "os.name": system.sysname,
+            "os.arch": system.machine,
+            "os.version": system.release,
+        }
+        return "Environment:\n" + "".join(f"{key}={value}\n" for key, value in lines.items())
+
+    def _dirs(self) -> str:
+        def size(directory: Path | None, kind: str) -> int:
+            return sum(each.stat().st_size for each in directory.glob(f"version-2/{kind}.*")) if directory else 0
+
+        data = self._config.data_dir
+        logs = size(self._config.data_log_dir or data, "log")
+        return f"datadir_size: {size(data, 'snapshot')}\nlogdir_size: {logs}\n"
+
+    def _srst(self) -> str:
+        self._pipeline.counters = Counters()
+        return "Server stats reset.\n"
+
+    def _crst(self) -> str:
+        for connection in self._pipeline.connections.values():
+            connection.requests_received = 0
+        return "Connection stats reset.\n"
 
     def _dump(self) -> str:
         ephemerals, sessions = self._pipeline.tree.ephemerals, self._pipeline.sessions.by_id

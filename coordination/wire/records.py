@@ -12,6 +12,7 @@ from coordination.errors import RemoteProtocolError
 from coordination.wire.jute import (
     get_buffer,
     get_int,
+    get_nullable_string,
     get_string,
     get_vector,
     pack_int,
@@ -68,8 +69,8 @@ class Acl(NamedTuple):
 def get_acl(buf: bytes, pos: int, end: int) -> tuple[Acl, int]:
     perms, pos = get_int(buf, pos, end)
     scheme, pos = get_string(buf, pos, end)
-    id_, pos = get_string(buf, pos, end)
-    return Acl(perms, scheme, id_), pos
+    id_, pos = get_nullable_string(buf, pos, end)  # kazoo writes an empty string as null
+    return Acl(perms, scheme, id_ or ""), pos
 
 
 def get_acls(buf: bytes, pos: int, end: int) -> tuple[tuple[Acl, ...], int]:
