@@ -1,10 +1,10 @@
 """The command tree, and the edge where every outcome becomes an exit code.
 
-In: argv.  Out: an exit code. Each group of commands is a file with an `add(app)`; only the file of the command asked for
-is imported (all of them for `--help`). Global flags may stand anywhere on the line: people type them at the end.
+In: argv.  Out: an exit code. Each group of commands is a file with an `add(app)`; only the file of the command asked
+for is imported (all of them for `--help`). Global flags may stand anywhere on the line: people type them at the end.
 
-(1) ClusterError -> its own code and text; Ctrl-C -> 130; a closed pipe (`| head`) is no error; anything else is our bug,
-    code 1, with its traceback and how to report it.
+(1) ClusterError -> its own code and text; Ctrl-C -> 130; a closed pipe (`| head`) is no error; anything else is our
+    bug, code 1, with its traceback and how to report it.
 """
 
 import importlib
@@ -38,19 +38,23 @@ FILES: Mapping[str, str] = {
     "config": "config",
     "scenario": "scenarios",
     "doctor": "doctor",
-    "version": "version",
+    "version": "doctor",
 }
 
 _FLAGS = ("--no-color", "--ascii", "--quiet", "-q")
 
-EPILOG = "\n\n".join(
+EPILOG = "\n".join(
     [
+        "\b",
         "Examples:",
         "  brokerdemo up -n 5                # here, in the foreground",
         "  brokerdemo kill controller        # in a second terminal: time the failover",
         "  brokerdemo scenario run kill_master --repeat 5",
+        "",
+        "\b",
         "Exit codes:",
         *(f"  {code.value:>3}  {meaning}" for code, meaning in exits.MEANING.items()),
+        "",
         "NO_COLOR, FORCE_COLOR, BROKERDEMO_HOME and BROKERDEMO_CLUSTER are honoured.",
     ]
 )
@@ -69,7 +73,8 @@ def build(command: str | None) -> typer.Typer:
         add_completion=command not in FILES,
     )
     app.callback()(_globals)
-    files = [FILES[command]] if command in FILES else list(dict.fromkeys(FILES.values()))
+    known = FILES.get(command or "")
+    files = [known] if known else list(dict.fromkeys(FILES.values()))
     for file in files:
         importlib.import_module(f"brokerdemo.cli.{file}").add(app)
     return app

@@ -1,7 +1,7 @@
 """`config get|set|watch`: the settings in the /config znodes, and how long each broker took to apply them.
 
-SCOPE is `cluster`, `broker:3` or `topic:orders`. A value a broker refuses is an error of the command: the broker keeps its
-last good settings, and the answer names broker, key, value and reason.
+SCOPE is `cluster`, `broker:3` or `topic:orders`. A value a broker refuses is an error of the command: the broker keeps
+its last good settings, and the answer names broker, key, value and reason.
 """
 
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ def get(
 
 def set_(
     scope: Annotated[str, typer.Argument(metavar="SCOPE", show_default=False)],
-    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE...", show_default=False)],
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", show_default=False)],
     within: opt.Within = "",
     as_json: opt.Json = False,
 ) -> None:

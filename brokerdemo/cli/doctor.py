@@ -1,7 +1,7 @@
 """`doctor`: is this machine able to run a cluster, and is anything left over from one? Also `version`.
 
-Each check is one line, `[ok]`, `[warn]` or `[FAIL]`, with what to do; a failed one makes exit code 7. Reads /proc, limits,
-directories and ports; changes nothing.
+Each check is one line, `[ok]`, `[warn]` or `[FAIL]`, with what to do; a failed one makes exit code 7. Reads /proc,
+limits, directories and ports; changes nothing.
 """
 
 import importlib.metadata

@@ -34,10 +34,10 @@ def down(
     else:
         names = layout.running()
         if names and not yes and screen.the().interactive:
-            answer = input(f"Stop {len(names)} clusters ({', '.join(names)})? [y/N] ")
-            if answer.strip().lower() not in ("y", "yes"):
+            said = input(f"Stop {len(names)} clusters ({', '.join(names)})? [y/N] ")
+            if said.strip().lower() not in ("y", "yes"):
                 raise ClusterError(Code.INTERRUPTED, "nothing was stopped", "", "brokerdemo down --all -y")
-    stopped = []
+    stopped: list[dict[str, object]] = []
     for name in names:
         client = ControlClient.find(name)
         with client.request("down", force=force, keep_data=keep_data) as answers:
@@ -45,11 +45,11 @@ def down(
                 step = answer.get("step")
                 if isinstance(step, dict) and not as_json:
                     screen.say(f"  {step.get('name', '')} {step.get('detail', '')}".rstrip())
-            result = answers.result
+            result = answers.result if isinstance(answers.result, dict) else {}
             answers.wait_closed()
-        stopped.append({"cluster": name, **(result if isinstance(result, dict) else {})})
+        stopped.append({"cluster": name, **result})
         if not as_json:
-            took = result.get("ms") if isinstance(result, dict) else None
+            took = result.get("ms")
             screen.out(f'Cluster "{name}" is down' + (f" after {took:.0f} ms." if took is not None else "."))
     if as_json:
         screen.emit({"schema": "brokerdemo.down/1", "stopped": stopped})

@@ -1,7 +1,7 @@
 """`kill`, `pause`, `resume`, `restart`: break something, and see how long it takes to be whole again.
 
-The supervisor injects the fault and times it; this file asks and draws. A command returns when the effect is observed, not
-when the signal is sent (`--no-wait` turns that off). Killing never asks back: it is what this program is for.
+The supervisor injects the fault and times it; this file asks and draws. A command returns when the effect is observed,
+not when the signal is sent (`--no-wait` turns that off). Killing never asks back: it is what this program is for.
 """
 
 from collections.abc import Mapping

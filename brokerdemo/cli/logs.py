@@ -1,7 +1,7 @@
 """`logs`: what the processes wrote, read from the state directory; works while the cluster runs and after its end.
 
-The files are JSON, one record per line; lines of several processes are put in the order of their monotonic stamps. A line
-that is no JSON (a traceback on stderr) is shown as it is, at the place it stood.
+The files are JSON, one record per line; lines of several processes are put in the order of their monotonic stamps. A
+line that is no JSON (a traceback on stderr) is shown as it is, at the place it stood.
 """
 
 import json
@@ -34,7 +34,7 @@ def add(app: typer.Typer) -> None:
 
 def logs(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID|coordinator|supervisor]...", show_default=False)
+        list[str] | None, typer.Argument(metavar="ID|coordinator|supervisor", show_default=False)
     ] = None,
     level: Annotated[str, typer.Option("--level", metavar="LEVEL", help="This and worse (debug).")] = "debug",
     grep: Annotated[str, typer.Option("--grep", metavar="REGEX", help="Only lines that match.")] = "",

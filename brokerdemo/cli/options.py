@@ -17,7 +17,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object (or one per 
 Targets = Annotated[
     list[str],
     typer.Argument(
-        metavar="TARGET...",
+        metavar="TARGET",
         help="3, 1-3, controller, leader, leader:TOPIC/0, follower:TOPIC/0, random, coordinator, all.",
         show_default=False,
     ),
@@ -56,8 +56,8 @@ def usage(what: str, do: str) -> ClusterError:
 
 
 def examples(*lines: str) -> str:
-    """An epilog: typer keeps lines apart only if a blank one stands between them."""
-    return "\n\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    """An epilog. The backspace on a line of its own tells the help formatter to leave the paragraph's lines alone."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def with_schema(schema: str, value: Mapping[str, Any]) -> dict[str, Any]:

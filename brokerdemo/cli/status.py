@@ -95,7 +95,7 @@ def partitions_of(found: JSON) -> list[tuple[str, JSON]]:
 def problems_of(found: JSON) -> list[str]:
     """What keeps the cluster from being healthy, one sentence each; empty when nothing does."""
     troubles = [f"broker {b['id']} is {b['state']}" for b in found.get("brokers", ()) if b["state"] != "live"]
-    if not (found.get("controller") or {}).get("id"):
+    if (found.get("controller") or {}).get("id") is None:
         troubles.append("there is no controller")
     for name, p in partitions_of(found):
         if p["leader"] is None or p["leader"] < 0:
@@ -107,7 +107,8 @@ def problems_of(found: JSON) -> list[str]:
 
 
 def _rejected(one: JSON) -> str:
-    return f"broker {one.get('broker')} refused {one.get('key')}={one.get('value')!r} in {one.get('znode')}: {one.get('reason')}"
+    what = f"{one.get('key')}={one.get('value')!r} in {one.get('znode')}"
+    return f"broker {one.get('broker')} refused {what}: {one.get('reason')}"
 
 
 def lines_of(found: JSON, *, wide: bool = False) -> list[str]:

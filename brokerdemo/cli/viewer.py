@@ -4,8 +4,8 @@
     d   detaches: this process ends, the cluster stays
     ^C  once: graceful down;  again: SIGKILL everything      SIGTERM and SIGHUP: as the first ^C
 
-One select over the control socket and the keyboard; a signal interrupts it through a self-pipe. No thread. The keyboard is
-read only if stdin is a terminal in our foreground, and it is always given back as it was.
+One select over the control socket and the keyboard; a signal interrupts it through a self-pipe. No thread. The
+keyboard is read only if stdin is a terminal in our foreground, and it is always given back as it was.
 """
 
 import os

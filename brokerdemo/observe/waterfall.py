@@ -3,7 +3,8 @@
 In: a `brokerdemo.fault/1` object as the supervisor answers it (JSON).  Out: lines of text.
 Pure: no terminal, no colours of its own (the caller passes `paint`), no clock; svg.py draws the same Picture.
 
-(1) A bar starts where the stage before it ended and is as long as the stage took; a stage too short for a cell is a tick.
+(1) A bar starts where the stage before it ended and is as long as the stage took; a stage too short for a cell is a
+    tick.
 (2) Nothing is invented: a stage that was not seen says so, and one that did not apply says why.
 (3) Whatever detected the death is named, and the session timeout stands beside every number it could have shaped.
 """
@@ -61,11 +62,10 @@ def plain(text: str, role: str) -> str:
 def picture_of(fault: JSON) -> Picture:
     """Read the supervisor's answer; fields it does not know are left out of the drawing, never guessed."""
     times = {name: _number(fault.get("stages_ms", {}).get(name)) for name in STAGES}
-    stages, before = [], 0.0
+    stages: list[Stage] = []
     for name in STAGES:
-        end_ms = times[name]
-        stages.append(Stage(name, before, end_ms, _detail(name, fault), _applies(name, fault)))
-        before = before if end_ms is None else end_ms
+        before = max((s.end_ms for s in stages if s.end_ms is not None), default=0.0)
+        stages.append(Stage(name, before, times[name], _detail(name, fault), _applies(name, fault)))
     recovered = bool(fault.get("recovered"))
     total_ms = max((t for t in times.values() if t is not None), default=0.0)
     shares = tuple((SPENT_ON[s.name], s.took_ms / total_ms) for s in stages if total_ms and s.took_ms > 0)
@@ -92,15 +92,13 @@ def render(fault: JSON, *, width: int = 100, paint: Paint = plain, unicode: bool
     tag = f"fault {picture.fault}"
     gap = max(2, min(width, label_w + time_w + bar_w + 40) - len(picture.headline) - len(tag))
     lines = [paint(picture.headline, "strong") + " " * gap + paint(tag, "dim"), ""]
-    signal = fault.get("pid")
     lines.append(
-        _row(0.0, "killed" if fault.get("kind") in (None, "kill") else str(fault["kind"]), paint, label_w)
+        _row(0.0, _did(fault), paint, label_w)
         + paint(_tick(unicode).ljust(bar_w), "bad")
         + MARGIN
-        + (f"pid {signal}" if signal else "")
+        + (f"pid {fault['pid']}" if fault.get("pid") else "")
     )
-    for stage in picture.stages:
-        lines.append(_stage_line(stage, picture, bar_w, label_w, width, paint, unicode))
+    lines += [_stage_line(stage, picture, bar_w, label_w, width, paint, unicode) for stage in picture.stages]
     axis = "0" + f"{picture.total_ms:.1f} ms".rjust(bar_w - 1)
     lines.append(paint(" " * (time_w + label_w) + axis, "dim"))
     lines += ["", _result(picture, paint)]
@@ -166,6 +164,8 @@ def _cut(text: str, width: int, unicode: bool) -> str:
 
 def _result(picture: Picture, paint: Paint) -> str:
     spent = "   ".join(f"{name} {share:.0%}" for name, share in picture.shares)
+    if picture.recovered and not picture.total_ms:
+        return paint("nothing to recover from", "good")
     if not picture.recovered:
         return paint("not recovered yet", "bad") + (f"   after {picture.total_ms:.1f} ms" if picture.total_ms else "")
     return paint(f"recovered in {picture.total_ms:.1f} ms", "good") + (
@@ -178,17 +178,31 @@ def _number(value: object) -> float | None:
 
 
 def _headline(fault: JSON) -> str:
-    kind, signal = str(fault.get("kind", "kill")), str(fault.get("signal", ""))
+    kind, signal = str(fault.get("kind", "kill")), str(fault.get("signal") or "")
     did = f"SIG{signal}" if signal else {"kill": "SIGKILL", "pause": "SIGSTOP"}.get(kind, kind)
     target = fault.get("target")
-    name = f"broker {target}" if isinstance(target, int) else str(target)
-    roles = [str(role) for role in fault.get("roles", ()) if role not in ("leader", "broker")]
+    name = f"broker {target}" if isinstance(target, int) else f"{target} (the coordination server)"
+    roles = [
+        str(role) for role in fault.get("roles", ()) if role not in ("leader", "follower", "broker", "coordinator")
+    ]
     led = fault.get("led") or []
     if led:
         roles.append(f"leads {_some(led, 3)}")
     elif "leader" in fault.get("roles", ()):
         roles.append("a leader")
     return f"{did} -> {name}" + (f" ({', '.join(roles)})" if roles else "")
+
+
+def _did(fault: JSON) -> str:
+    kind, signal = fault.get("kind", "kill"), fault.get("signal") or "KILL"
+    stopped = kind == "pause" or signal == "STOP"
+    return (
+        "paused"
+        if stopped
+        else "killed"
+        if kind == "kill" and signal == "KILL"
+        else str(signal if kind == "kill" else kind)
+    )
 
 
 def _some(items: Iterable[object], limit: int) -> str:
@@ -198,39 +212,47 @@ def _some(items: Iterable[object], limit: int) -> str:
 
 def _applies(name: str, fault: JSON) -> bool:
     """A stage nothing had to happen in is shown as such, not as a bar of zero length."""
-    times = fault.get("stages_ms", {})
+    if fault.get("target") == "coordinator":
+        return name in ("detected", "serving")
+    if fault.get("recovered") and fault.get("stages_ms", {}).get("detected") is None:
+        return False
     if name == "controller":
         return "controller" in fault.get("roles", ())
-    if name in ("reassigned", "serving") and fault.get("led") == [] and times.get(name) is not None:
-        return False
-    return True
+    return not (name == "serving" and fault.get("led") == [])
 
 
 def _detail(name: str, fault: JSON) -> str:
+    if fault.get("target") == "coordinator":
+        return {"detected": "its parent saw it exit", "serving": "it answers again, on the same port"}.get(
+            name, "not concerned"
+        )
+    if not _applies(name, fault) and fault.get("stages_ms", {}).get("detected") is None:
+        return "nobody noticed"
     match name:
         case "detected":
             return _how(fault)
         case "controller":
-            now, before = fault.get("new_controller"), fault.get("controller_before")
-            if "controller" not in fault.get("roles", ()):
-                return (
-                    f"broker {now['id']} stays, epoch {now['epoch']}" if isinstance(now, Mapping) else "not concerned"
-                )
-            if isinstance(now, Mapping):
-                since = f"{before['epoch']} -> " if isinstance(before, Mapping) else ""
-                return f"broker {now['id']}, epoch {since}{now['epoch']}"
-            return "a new controller"
+            return _controller(fault)
         case "reassigned":
-            if fault.get("led") == []:
-                return "it led no partition: nothing to move"
             moved = fault.get("moved") or []
-            return f"{_some((_move(m) for m in moved), 2)}" if moved else "new leaders written"
+            if moved:
+                return _some((_move(m) for m in moved), 2)
+            return "ISR without it written" if fault.get("led") == [] else "new leaders written"
         case _:
             if fault.get("led") == []:
-                return "no partition was without a leader"
-            moved = fault.get("moved") or []
-            n = len(moved)
-            return f"{n} partition{'s' if n != 1 else ''} at work at the new epoch" if moved else "leaders at work"
+                return "it led no partition"
+            n = len(fault.get("moved") or ())
+            return f"{n} partition{'s' if n != 1 else ''} led at a new epoch"
+
+
+def _controller(fault: JSON) -> str:
+    now, before = fault.get("new_controller"), fault.get("controller_before")
+    if not isinstance(now, Mapping):
+        return "not seen"
+    if "controller" not in fault.get("roles", ()) and now == before:
+        return f"broker {now['id']} stays, epoch {now['epoch']}"
+    since = f"{before['epoch']} -> " if isinstance(before, Mapping) else ""
+    return f"broker {now['id']}, epoch {since}{now['epoch']}"
 
 
 def _move(move: JSON) -> str:
@@ -246,7 +268,9 @@ def _how(fault: JSON) -> str:
         case "session_timeout":
             return f"by the session timeout{waited}"
         case "goodbye":
-            return "it said goodbye (closed its session)"
+            return "it said goodbye"
+        case "exit":
+            return "its parent saw it exit"
         case None | "":
             return "not detected"
         case other:
@@ -262,7 +286,9 @@ def _remarks(fault: JSON, detected_ms: float | None, total_ms: float) -> Iterabl
     elif by == "certificate" and timeout_ms:
         yield f"The kernel proved the death, so nobody waited for the session timeout ({timeout_ms:.0f} ms)."
     for note in fault.get("notes") or ():
-        yield str(note)
+        # The rows say this already.
+        if "serving = reassigned" not in str(note):
+            yield str(note)
 
 
 def _degraded(fault: JSON) -> Iterable[str]:
@@ -278,8 +304,9 @@ def _degraded(fault: JSON) -> Iterable[str]:
 
 def _next(fault: JSON) -> Iterable[str]:
     target, name = fault.get("target"), str(fault.get("fault", "last"))
-    if fault.get("kind") == "pause":
-        yield f"brokerdemo resume {target}"
+    if fault.get("kind") == "pause" or fault.get("signal") == "STOP":
+        if fault.get("healed_ms") is None:
+            yield f"brokerdemo resume {target}"
     elif isinstance(target, int):
         yield f"brokerdemo restart {target}"
     yield f"brokerdemo timeline {name} --svg {name}.svg"

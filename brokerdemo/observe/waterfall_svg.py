@@ -22,8 +22,8 @@ _STYLE = """
   .bad { fill: #b3261e; font-weight: 700; } .good { fill: #116329; font-weight: 700; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; } .paper { fill: #0d1117; } .dim { fill: #9198a1; } .grid { stroke: #3d444d; }
-    .signal { stroke: #ff8a80; } .detected { fill: #f0b429; } .controller { fill: #79b8ff; } .reassigned { fill: #c297ff; }
-    .serving { fill: #57d37c; } .bad { fill: #ff8a80; } .good { fill: #57d37c; }
+    .signal { stroke: #ff8a80; } .detected { fill: #f0b429; } .controller { fill: #79b8ff; }
+    .reassigned { fill: #c297ff; } .serving { fill: #57d37c; } .bad { fill: #ff8a80; } .good { fill: #57d37c; }
   }
 """.strip("\n")
 

@@ -27,12 +27,12 @@ BUILT_IN: Mapping[str, tuple[Kind, str]] = {
     "reassign_ms": ("ms", "from detection or election to the last new leader written"),
     "serve_ms": ("ms", "from the last new leader written to the last leader at work at its new epoch"),
     "recovery_ms": ("ms", "from just before the signal to the last affected partition being served again"),
-    "rejoin_ms": ("ms", "from asking for a restart to the broker being registered again"),
-    "in_sync_ms": ("ms", "from just before the signal to every ISR being full again"),
+    "rejoin_ms": ("ms", "from asking for a restart to the broker being registered again, one value per broker"),
+    "in_sync_ms": ("ms", "from asking for a restart to every ISR the broker belongs to being full again"),
     "config_delay_ms": ("ms", "from writing a setting to a broker having applied it, one value per broker"),
-    "sessions_lost": ("count", "sessions that expired or were closed although their broker lived on"),
-    "leader_moves": ("count", "partitions that changed their leader during the run"),
-    "epoch_changes": ("count", "controller epochs that began during the run"),
+    "leader_moves": ("count", "leader_started events while the story ran: partitions that began a new leader epoch"),
+    "epoch_changes": ("count", "controller_elected events while the story ran"),
+    "registrations": ("count", "broker_registered events while the story ran: sessions that were made anew"),
 }
 
 _AGGREGATIONS = "min avg med max count rate p(N)"

@@ -146,6 +146,6 @@ def test_durations(text: str, ms: int) -> None:
     [("1500", "write 1500ms or 1500s"), ("soon", "250ms, 2s or 1m"), ("", "250ms"), ("2 s", "250ms"), ("-1s", "250ms")],
 )
 def test_a_bare_number_is_refused_with_a_hint(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match="duration|unit") as refused:
+    with pytest.raises(ValueError, match=r"duration|unit") as refused:
         parse_ms(text)
     assert says in str(refused.value)
