@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from coordination.tools.commands import COMMANDS
+from coordination.tools.commands import run as run_tool
+
 EXIT_USAGE = 2
 
 
@@ -47,6 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--max-session-timeout", dest="max_session_timeout_ms", type=milliseconds, metavar="40s")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     serve.set_defaults(run=_serve)
+    for name, (_, what) in COMMANDS.items():
+        commands.add_parser(name, help=what, add_help=False)
     return parser
 
 
@@ -57,7 +62,9 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         zoo_cfg = parse_properties(options.config.read_text()) if options.config else {}
         properties = parse_properties(options.props.read_text()) if options.props else {}
-        config = build(zoo_cfg, properties, given)
+        jaas_file = properties.get("java.security.auth.login.config")
+        jaas_text = Path(jaas_file).read_text() if jaas_file else None
+        config = build(zoo_cfg, properties, given, jaas_text=jaas_text)
     except (OSError, UnicodeDecodeError) as error:
         print(f"Cannot read the settings: {error}. Check the path given with --config or --props.", file=sys.stderr)
         return EXIT_USAGE
@@ -72,6 +79,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    options = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in COMMANDS:
+        return run_tool(words[0], words[1:])
+    options = build_parser().parse_args(words)
     code: int = options.run(options)
     return code

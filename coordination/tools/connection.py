@@ -197,7 +197,7 @@ class Connection:
         return self.submit(request, path).wait(timeout_s)
 
     def add_auth(self, scheme: str, credential: bytes) -> None:
-        """Add an identity, now and after every reconnect. AuthFailedError: refused, and this client is of no more use."""
+        """Add an identity, now and after every reconnect. AuthFailedError: refused; this client is then of no use."""
         self.submit(Auth(opcodes.XID_AUTH, scheme, credential)).wait()
         self._auths.append((scheme, credential))
 

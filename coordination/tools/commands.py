@@ -1,0 +1,26 @@
+"""The commands of this room, by name: what `coordination` looks up when the first word is none of its own.
+
+In: argv.  Out: an exit code.  Imports a command's module only to run it.
+"""
+
+from importlib import import_module
+
+# name -> (module with `run(argv) -> int`, one line of help)
+COMMANDS = {
+    "cli": ("coordination.tools.cli", "a shell for any ZooKeeper server, with zkCli.sh's verbs"),
+    "4lw": ("coordination.tools.four_letter_words", "send a four letter word: ruok, srvr, stat, mntr, conf, ..."),
+    "digest": ("coordination.tools.digest", "USER:PASSWORD as the digest an ACL holds"),
+    "log": ("coordination.tools.logs", "dump, verify or truncate transaction logs"),
+    "snapshot": ("coordination.tools.snapshots", "dump, verify, compare or convert snapshots"),
+    "doctor": ("coordination.tools.doctor", "examine a data directory: lock, logs, snapshots, gaps, space"),
+}
+
+
+def run(name: str, argv: list[str]) -> int:
+    """Run the command called `name`, which must be in `COMMANDS`; its exit code."""
+    module = import_module(COMMANDS[name][0])
+    try:
+        code: int = module.run(argv)
+    except KeyboardInterrupt:
+        return 130
+    return code
