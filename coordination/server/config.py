@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from coordination.auth import settings as auth_settings
 from coordination.state.pipeline import Settings
 from coordination.wire.server_connection import WORDS
 
@@ -24,7 +25,6 @@ _KNOWN_AND_IGNORED = frozenset(
     (
         "admin.enableServer",
         "admin.serverPort",
-        "authProvider.1",
         "autopurge.purgeInterval",
         "clientPortListenBacklog",
         "electionAlg",
@@ -77,8 +77,17 @@ def parse_properties(text: str) -> dict[str, str]:
     return found
 
 
-def build(zoo_cfg: Mapping[str, str], properties: Mapping[str, str], options: Mapping[str, Any]) -> Config:
-    """Put the three together; options that are None were not given.  ConfigError names key and value."""
+def build(
+    zoo_cfg: Mapping[str, str],
+    properties: Mapping[str, str],
+    options: Mapping[str, Any],
+    *,
+    jaas_text: str | None = None,
+) -> Config:
+    """Put the three together; options that are None were not given.  ConfigError names key and value.
+
+    `jaas_text`: what the file says that the property `java.security.auth.login.config` names.
+    """
     merged = dict(zoo_cfg)
     for key, value in properties.items():
         short = key.removeprefix("zookeeper.")
@@ -99,6 +108,11 @@ def build(zoo_cfg: Mapping[str, str], properties: Mapping[str, str], options: Ma
     most = options.get("max_session_timeout_ms") or (20 * tick_ms if most == -1 else most)
     if least > most:
         raise ConfigError(f"minSessionTimeout ({least} ms) is above maxSessionTimeout ({most} ms); swap or widen them.")
+    named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
+    try:
+        auth = auth_settings.read(named, jaas_text=jaas_text, secure="secureClientPort" in merged)
+    except auth_settings.AuthSettingsError as error:
+        raise ConfigError(str(error)) from None
     pipeline = Settings(
         tick_time_ms=tick_ms,
         min_session_timeout_ms=least,
@@ -106,7 +120,7 @@ def build(zoo_cfg: Mapping[str, str], properties: Mapping[str, str], options: Ma
         frame_bytes_max=reader.number_of_bytes("jute.maxbuffer", 0xFFFFF),
         container_check_ms=reader.integer("znode.container.checkIntervalMs", 60_000, at_least=1),
         extended_types=reader.flag("extendedTypesEnabled", False),
-        super_digest=reader.text("DigestAuthenticationProvider.superDigest", ""),
+        auth=auth,
         reconfig_enabled=reader.flag("reconfigEnabled", False),
     )
     config = Config(
@@ -125,7 +139,13 @@ def build(zoo_cfg: Mapping[str, str], properties: Mapping[str, str], options: Ma
         config,
         data_dir=Path(data) if data else None,
         data_log_dir=Path(data_log) if data_log else None,
-        ignored=tuple(sorted(key for key in merged if key not in reader.read and key not in _KNOWN_AND_IGNORED)),
+        ignored=tuple(
+            sorted(
+                key
+                for key in merged
+                if key not in reader.read and key not in _KNOWN_AND_IGNORED and not auth_settings.knows(key)
+            )
+        ),
     )
     return _with_options(config, options)
 

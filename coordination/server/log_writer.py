@@ -8,20 +8,24 @@ Decides only where the sync runs; knows nothing of txns.  Answers to ZooKeeper's
 (3) One thread at a time touches the log: this one, or the writer thread while `busy`.
 (4) An error of the log ends the server: nothing after it is acknowledged.
 
-Where the sync runs: on a disk that syncs in 50-130 us a hand-over to a thread and back (0.15 ms each way, measured)
-costs more than the sync itself, so it is done in place; on a slower one the serving task must not stand still, so a
-thread does it and is heard through the poller.  An average of the recent syncs decides, with a gap against flapping.
+Where the sync runs.  In place, on disks that sync in less than a millisecond or so: two hand-overs to a thread cost
+0.15 ms each, and a thread that comes out of fdatasync waits for the interpreter while the serving task is busy (up to
+the switch interval, 5 ms as Python sets it).  On a slower disk the serving task must not stand still, so a thread does
+it and is heard through the poller; the switch interval is then shortened.  A moving average of the syncs decides, with
+a gap against flapping.
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 from coordination.storage import TransactionLog
 
-TO_THREAD_ABOVE_US = 400.0
-TO_INLINE_BELOW_US = 250.0
+TO_THREAD_ABOVE_US = 2000.0
+TO_INLINE_BELOW_US = 1000.0
+THREAD_SWITCH_INTERVAL_S = 0.0002
 _WEIGHT = 0.1
 
 
@@ -80,6 +84,11 @@ class LogWriter:
                 zxid = self._gathered_zxid
         self._persisted(zxid)
 
+    @property
+    def in_place(self) -> bool:
+        """Will the next `append` sync before it returns?"""
+        return not self.busy and not self._threaded
+
     def in_log_thread(self, action: Callable[[], object]) -> bool:
         """Run `action` now if nobody else holds the log; False: busy, ask again later."""
         if self.busy:
@@ -121,6 +130,7 @@ class LogWriter:
         self._batch, self._batch_zxid = payloads, zxid
         self.busy = True
         if self._thread is None:
+            sys.setswitchinterval(THREAD_SWITCH_INTERVAL_S)
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
         self._work.set()

@@ -135,7 +135,7 @@ def _password_and_flag(buf: bytes, pos: int, end: int) -> tuple[bytes, bool | No
 def decode_connect_request(buf: bytes, pos: int, end: int) -> ConnectRequest:
     if end - pos < _CONNECT_HEAD.size:
         raise RemoteProtocolError(f"a ConnectRequest has at least {_CONNECT_HEAD.size} bytes, this one {end - pos}")
-    head = _CONNECT_HEAD.unpack_from(buf, pos)
+    head: tuple[int, int, int, int] = _CONNECT_HEAD.unpack_from(buf, pos)
     password, read_only = _password_and_flag(buf, pos + _CONNECT_HEAD.size, end)
     return ConnectRequest(*head, password, read_only)
 
@@ -143,6 +143,6 @@ def decode_connect_request(buf: bytes, pos: int, end: int) -> ConnectRequest:
 def decode_connect_response(buf: bytes, pos: int, end: int) -> ConnectResponse:
     if end - pos < _CONNECTED_HEAD.size:
         raise RemoteProtocolError(f"a ConnectResponse has at least {_CONNECTED_HEAD.size} bytes, this one {end - pos}")
-    head = _CONNECTED_HEAD.unpack_from(buf, pos)
+    head: tuple[int, int, int] = _CONNECTED_HEAD.unpack_from(buf, pos)
     password, read_only = _password_and_flag(buf, pos + _CONNECTED_HEAD.size, end)
     return ConnectResponse(*head, password, read_only)
