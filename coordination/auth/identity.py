@@ -15,6 +15,9 @@ class Identity(NamedTuple):
     id: str
 
 
+Identities = tuple[Identity, ...]
+
+
 class Peer(NamedTuple):
     """The far end of a connection: its address as text, and the certificate (DER) TLS has verified, if any.
 

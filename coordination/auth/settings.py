@@ -45,6 +45,10 @@ _CLASSES = {
     _PACKAGE + "SASLAuthenticationProvider": "sasl",
 }
 
+_KEYS = frozenset(
+    (SUPER_DIGEST, DIGEST_ALGORITHM, DIGEST_ENABLED, X509_SUPER_USER, SASL_SUPER_PASSWORD, ANY_SASL_USER, SKIP_ACL)
+) | {ENFORCE, ENFORCED_SCHEMES, REQUIRE_SASL, ALLOW_FAILED_SASL, JAAS_FILE, JAAS_SECTION, SASL_SUPER_USER}
+
 
 class AuthSettingsError(ValueError):
     """A setting that cannot be served: what, why, what to do."""
@@ -65,6 +69,12 @@ class AuthSettings:
 
     def access_control(self) -> AccessControl:
         return AccessControl(self.schemes, skip=self.skip_acl)
+
+
+def knows(key: str) -> bool:
+    """Whether a key of zoo.cfg or a property (with or without its prefix) is read here."""
+    name = key if key == JAAS_FILE or key.startswith(PREFIX) else PREFIX + key
+    return name in _KEYS or name.startswith((PROVIDERS, SASL_SUPER_USER + "."))
 
 
 def read(properties: Mapping[str, str], *, jaas_text: str | None = None, secure: bool = False) -> AuthSettings:

@@ -11,7 +11,8 @@ Answers to ZooKeeper's ServerCnxn.
 from collections import deque
 from typing import Any
 
-from coordination.state.acl import Identities, Identity
+from coordination.auth.connection_auth import ConnectionAuth
+from coordination.auth.identity import Identities
 from coordination.state.sessions import Session
 from coordination.wire.server_connection import ServerConnection
 
@@ -21,6 +22,7 @@ NEW, CONNECTING, ESTABLISHED, GONE = "new", "connecting", "established", "gone"
 
 class Connection:
     __slots__ = (
+        "auth",
         "closing",
         "identities",
         "key",
@@ -35,13 +37,14 @@ class Connection:
         "wire",
     )
 
-    def __init__(self, key: int, host: str, frame_bytes_max: int, now_ms: int) -> None:
+    def __init__(self, key: int, auth: ConnectionAuth, frame_bytes_max: int, now_ms: int) -> None:
         self.key = key  # what the shell knows this connection by
         self.wire = ServerConnection(frame_bytes_max)
         self.phase = NEW
         self.session: Session | None = None
         self.session_id = 0
-        self.identities: Identities = (Identity("ip", host),)
+        self.auth = auth
+        self.identities: Identities = auth.identities  # beside `auth`: every check of an ACL reads it
         self.out: list[bytes] = []
         self.waiting: deque[Any] = deque()
         self.closing = False

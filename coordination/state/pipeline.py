@@ -6,8 +6,8 @@
 
 In: opened, receive, closed, persisted, tick, each with the time handed in by `at`.  Out: `take()` -> Ready: payloads to
 persist, connections with output, four letter words to answer, facts for the log.
-Must not know sockets, files, threads or the clock.  Answers to ZooKeeperServer and its chain Prep -> Sync -> Final, with
-CommitProcessor's rule for reads.
+Must not know sockets, files, threads or the clock.  Answers to ZooKeeperServer and its chain Prep -> Sync -> Final,
+with CommitProcessor's rule for reads.
 
 (1) A reply to a write, and the effect of it on any read or watch, can only come out of `persisted`.
 (2) Replies leave a connection in the order of its requests; a watch event precedes the reply of the write that caused
@@ -18,10 +18,12 @@ CommitProcessor's rule for reads.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from coordination.auth.connection_auth import ConnectionAuth, Verdict
+from coordination.auth.settings import AuthSettings
 from coordination.errors import (
     InternalError,
     KeeperError,
@@ -30,8 +32,6 @@ from coordination.errors import (
     SessionExpiredError,
     UnimplementedError,
 )
-from coordination.state import acl as access
-from coordination.state.acl import Identity
 from coordination.state.connection import CONNECTING, ESTABLISHED, GONE, NEW, Connection
 from coordination.state.data_tree import Change, DataTree, PartResult, StoredNode, ttl_of_owner
 from coordination.state.prep import Prep
@@ -48,7 +48,7 @@ from coordination.state.txn import (
 )
 from coordination.wire import opcodes, requests
 from coordination.wire.frames import FRAME_BYTES_MAX
-from coordination.wire.jute import put_string
+from coordination.wire.jute import put_buffer, put_string
 from coordination.wire.opcodes import (
     EVENT_CHILDREN_CHANGED,
     EVENT_CREATED,
@@ -56,7 +56,7 @@ from coordination.wire.opcodes import (
     EVENT_DELETED,
     PERM_READ,
 )
-from coordination.wire.records import OPEN_ACL, PASSWORD_BYTES, ConnectRequest, ConnectResponse
+from coordination.wire.records import OPEN_ACL, PASSWORD_BYTES, Acl, ConnectRequest, ConnectResponse
 from coordination.wire.replies import (
     HEADER_BYTES,
     MULTI_END,
@@ -68,7 +68,7 @@ from coordination.wire.replies import (
     pack_reply_head,
     reply,
 )
-from coordination.wire.server_connection import FourLetterWord, Malformed, UnknownOperation, Violation
+from coordination.wire.server_connection import BROKEN, Event, FourLetterWord, Malformed, UnknownOperation, Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,7 @@ class Settings:
     frame_bytes_max: int = FRAME_BYTES_MAX
     container_check_ms: int = 60_000
     extended_types: bool = False
-    skip_acl: bool = False
-    super_digest: str = field(default="", repr=False)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     reconfig_enabled: bool = False
 
 
@@ -144,9 +143,11 @@ class Pipeline:
     def __init__(self, settings: Settings, wall_ms: int) -> None:
         self.settings = settings
         self.tree = DataTree()
-        self.readable = Readable(self.tree)
+        self.access = settings.auth.access_control()
+        self._enforces_auth = bool(settings.auth.enforced_schemes)
+        self.readable = Readable(self.tree, self.access)
         self.sessions = SessionTable(first_session_id(wall_ms))
-        self.prep = Prep(self.tree, extended_types=settings.extended_types)
+        self.prep = Prep(self.tree, self.access, extended_types=settings.extended_types)
         self.connections: dict[int, Connection] = {}
         self.counters = Counters()
         self.now_ms = 0
@@ -169,6 +170,7 @@ class Pipeline:
             requests.Reconfig: self._reconfig,
             requests.CloseSession: self._close_session,
             requests.Auth: self._auth,
+            requests.Sasl: self._sasl,
             ConnectRequest: self._connect,
             FourLetterWord: self._word,
             Malformed: self._malformed,
@@ -212,8 +214,12 @@ class Pipeline:
         self.now_ms = now_ms
         self.wall_ms = wall_ms
 
-    def opened(self, key: int, host: str) -> Connection:
-        connection = Connection(key, host, self.settings.frame_bytes_max, self.now_ms)
+    def opened(self, key: int, host: str, sasl_nonce: str = "") -> Connection:
+        """A client at address `host`.  `sasl_nonce`: fresh randomness, wanted if `settings.auth.sasl_users` are
+        configured.
+        """
+        auth = ConnectionAuth(self.settings.auth, host, sasl_nonce)
+        connection = Connection(key, auth, self.settings.frame_bytes_max, self.now_ms)
         self.connections[key] = connection
         return connection
 
@@ -244,12 +250,12 @@ class Pipeline:
         if not out:
             self._dirty.append(connection)
         append, reads, state, zxid = out.append, HANDLERS, self.readable, self.tree.last_zxid
-        for request in incoming:
+        for request in self._screened(connection, incoming) if self._enforces_auth else incoming:
             read = reads.get(type(request))
             if read is None:
                 self._others[type(request)](connection, request)
-                if connection.closing:
-                    return  # type: ignore[unreachable]  # the call above may have closed it
+                if connection.closing or connection.wire.phase is BROKEN:  # type: ignore[redundant-expr]  # the call changed it
+                    return
                 session = connection.session
             elif waiting:
                 waiting.append(request)
@@ -510,6 +516,10 @@ class Pipeline:
             return
         if connection.closing:
             return
+        if type(held) is _LastWords:
+            self._send(connection, held.encoded)
+            self._close(connection)
+            return
         if isinstance(held, UnknownOperation):
             self._refuse_operation(connection, held)
             return
@@ -554,11 +564,11 @@ class Pipeline:
         if watchers:
             self._tell(watchers, event(EVENT_CHILDREN_CHANGED, parent, zxid), parent_acl)
 
-    def _tell(self, watchers: list[Connection], encoded: bytes, acl: access.AclList) -> None:
+    def _tell(self, watchers: list[Connection], encoded: bytes, acl: tuple[Acl, ...]) -> None:
         """Send one event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
         dirty = self._dirty
         for connection in watchers:
-            if acl is not OPEN_ACL and not access.allows(acl, PERM_READ, connection.identities):
+            if acl is not OPEN_ACL and not self.access.allows(acl, PERM_READ, connection.identities):
                 continue
             out = connection.out
             if not out:
@@ -569,27 +579,42 @@ class Pipeline:
 
     def _auth(self, connection: Connection, request: requests.Auth) -> None:
         """Identities count from the next request on, whatever is under way."""
-        if request.scheme == "digest" and b":" in request.credential:
-            try:
-                digest = access.generate_digest(request.credential.decode())
-            except UnicodeDecodeError:
-                digest = ""
-            added = [Identity("digest", digest)] if digest else []
-            if digest and digest == self.settings.super_digest:
-                added.insert(0, Identity("super", ""))
-        elif request.scheme == "ip":
-            added = [connection.identities[0]]
-        else:
-            added = []
-        if not added:
+        self._judged(connection, request.xid, connection.auth.auth(request.scheme, request.credential), b"")
+
+    def _sasl(self, connection: Connection, request: requests.Sasl) -> None:
+        verdict = connection.auth.sasl(request.token)
+        self._judged(connection, request.xid, verdict, put_buffer(verdict.token))
+
+    def certified(self, connection: Connection, certificate: bytes) -> None:
+        """TLS has verified this certificate (DER) of the client."""
+        verdict = connection.auth.certified(certificate)
+        connection.identities = connection.auth.identities
+        if verdict.close:
             self.counters.auth_failed += 1
-            self._fact("auth_failed", scheme=request.scheme, host=connection.host)
-            self._answer_in_order(connection, error_reply(request.xid, 0, -115))
+            self._fact("auth_failed", reason=verdict.why, host=connection.host)
             self._close(connection)
+
+    def _judged(self, connection: Connection, xid: int, verdict: Verdict, body: bytes) -> None:
+        connection.identities = connection.auth.identities
+        if verdict.why:
+            self.counters.auth_failed += 1
+            self._fact("auth_failed", reason=verdict.why, host=connection.host, session_id=connection.session_id)
+        encoded = pack_reply_head(HEADER_BYTES + len(body), xid, 0, verdict.code) + body
+        if verdict.close:
+            self._last_words(connection, encoded)
+        else:
+            self._answer_in_order(connection, encoded)
+
+    def _screened(self, connection: Connection, incoming: list[Event]) -> Iterator[Event]:
+        """Where a scheme is enforced: an ordinary request of a connection that has not authenticated ends it."""
+        for request in incoming:
+            refusal = None if type(request) in _BEFORE_AUTHENTICATION else connection.auth.refusal()
+            if refusal is None:
+                yield request
+                continue
+            self._fact("request_refused", reason=refusal.why, host=connection.host, session_id=connection.session_id)
+            self._last_words(connection, error_reply(request.xid, 0, refusal.code))  # type: ignore[union-attr]
             return
-        new = tuple(each for each in added if each not in connection.identities)
-        connection.identities += new
-        self._answer_in_order(connection, reply(request.xid, 0))
 
     def _word(self, connection: Connection, word: FourLetterWord) -> None:
         self._words.append((connection, word.word))
@@ -622,6 +647,15 @@ class Pipeline:
         else:
             self._send(connection, encoded)
 
+    def _last_words(self, connection: Connection, encoded: bytes) -> None:
+        """One more answer, in order, then the end; nothing that came behind is looked at."""
+        connection.wire.phase = BROKEN
+        if connection.waiting:
+            connection.waiting.append(_LastWords(encoded))
+        else:
+            self._send(connection, encoded)
+            self._close(connection)
+
     def _send(self, connection: Connection, encoded: bytes) -> None:
         out = connection.out
         if not out:
@@ -646,6 +680,15 @@ class Pipeline:
     def _fact(self, name: str, **details: Any) -> None:
         self._facts.append(Fact(name, details))
 
+
+class _LastWords(NamedTuple):
+    """An answer that waits behind a write; the connection ends with it."""
+
+    encoded: bytes
+
+
+# What an enforced scheme does not concern: the handshake, the means to authenticate, and what ends a connection anyway.
+_BEFORE_AUTHENTICATION = (ConnectRequest, requests.Auth, requests.Sasl, FourLetterWord, Violation)
 
 _WITH_PATH = (opcodes.CREATE,)
 _WITH_PATH_AND_STAT = (opcodes.CREATE2, opcodes.CREATE_CONTAINER, opcodes.CREATE_TTL)

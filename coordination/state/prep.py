@@ -10,6 +10,8 @@ Touches only its list of outstanding changes, never the tree.  Answers to ZooKee
 
 from collections import deque
 
+from coordination.auth.identity import Identities
+from coordination.auth.permissions import AccessControl
 from coordination.errors import (
     BadArgumentsError,
     BadVersionError,
@@ -22,8 +24,6 @@ from coordination.errors import (
     UnimplementedError,
 )
 from coordination.paths import parent_of, validate, with_sequence
-from coordination.state import acl as access
-from coordination.state.acl import Identities
 from coordination.state.data_tree import (
     CONTAINER_OWNER,
     EPHEMERAL,
@@ -92,8 +92,9 @@ class Outstanding:
 
 
 class Prep:
-    def __init__(self, tree: DataTree, *, extended_types: bool = False) -> None:
+    def __init__(self, tree: DataTree, access: AccessControl, *, extended_types: bool = False) -> None:
         self._tree = tree
+        self._access = access
         self._extended_types = extended_types
         self._by_path: dict[str, Outstanding] = {}
         self._queue: deque[Outstanding] = deque()
@@ -138,16 +139,16 @@ class Prep:
             validate(path)
             raise NoNodeError(path)
         if node.acl is not OPEN_ACL:
-            access.check(node.acl, PERM_WRITE, identities, path)
+            self._access.check(node.acl, PERM_WRITE, identities, path)
         version = next_version(node.version, request.version, path)
         self._change(zxid, path, node).version = version
         return SetDataTxn(path, request.data, version)
 
     def set_acl(self, request: SetAcl, zxid: int, identities: Identities) -> SetAclTxn:
         path = validate(request.path)
-        acl = access.expand(request.acl, identities, path)
+        acl = self._access.expand(request.acl, identities, path)
         node = self._get(path)
-        access.check(node.acl, PERM_ADMIN, identities, path)
+        self._access.check(node.acl, PERM_ADMIN, identities, path)
         version = next_version(node.aversion, request.version, path)
         change = self._change(zxid, path, node)
         change.aversion = version
@@ -169,9 +170,9 @@ class Prep:
         if slash == -1 or "\0" in path:
             raise BadArgumentsError(path)
         parent_path = path[:slash] or "/"
-        acl = access.expand(request.acl, identities, path)
+        acl = self._access.expand(request.acl, identities, path)
         parent = self._get(parent_path)
-        access.check(parent.acl, PERM_CREATE, identities, path)
+        self._access.check(parent.acl, PERM_CREATE, identities, path)
         if flags in _SEQUENTIAL_FLAGS:
             path = with_sequence(path, parent.creations)
         validate(path)
@@ -213,7 +214,7 @@ class Prep:
             raise BadArgumentsError(path)
         parent_path = parent_of(path)
         parent = self._get(parent_path)
-        access.check(parent.acl, PERM_DELETE, identities, path)
+        self._access.check(parent.acl, PERM_DELETE, identities, path)
         node = self._get(path)
         next_version(node.version, request.version, path)
         return self._remove(path, parent_path, parent, node, zxid)
@@ -238,7 +239,7 @@ class Prep:
     def check(self, request: CheckVersion, identities: Identities) -> CheckVersionTxn:
         path = validate(request.path)
         node = self._get(path)
-        access.check(node.acl, PERM_READ, identities, path)
+        self._access.check(node.acl, PERM_READ, identities, path)
         return CheckVersionTxn(path, next_version(node.version, request.version, path))
 
     def close_session(self, session_id: int, zxid: int) -> CloseSessionTxn:

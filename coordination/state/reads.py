@@ -10,15 +10,14 @@ Changes nothing but watches.  Answers to the reading half of ZooKeeper's FinalRe
 from collections.abc import Callable
 from typing import TypeVar
 
+from coordination.auth.permissions import AccessControl
 from coordination.errors import (
     BadArgumentsError,
     KeeperError,
     NoNodeError,
     NoWatcherError,
-    UnimplementedError,
 )
 from coordination.paths import is_valid
-from coordination.state import acl as access
 from coordination.state.connection import Connection
 from coordination.state.data_tree import DataTree
 from coordination.state.watches import ONE_SHOT, PERSISTENT, RECURSIVE, WatchTable
@@ -40,12 +39,13 @@ REPLAYED_ZXID = -1
 
 
 class Readable:
-    """What the reads look at: the tree and the two tables of watches."""
+    """What the reads look at: the tree, who may see what of it, and the two tables of watches."""
 
-    __slots__ = ("child_watches", "data_watches", "tree")
+    __slots__ = ("access", "child_watches", "data_watches", "tree")
 
-    def __init__(self, tree: DataTree) -> None:
+    def __init__(self, tree: DataTree, access: AccessControl) -> None:
         self.tree = tree
+        self.access = access
         self.data_watches: WatchTable[Connection] = WatchTable()
         self.child_watches: WatchTable[Connection] = WatchTable()
 
@@ -56,7 +56,7 @@ def get_data(state: Readable, connection: Connection, request: requests.GetData)
     if node is None:
         raise NoNodeError(path)
     if node.acl is not OPEN_ACL:
-        access.check(node.acl, PERM_READ, connection.identities, path)
+        state.access.check(node.acl, PERM_READ, connection.identities, path)
     if request.watch:
         state.data_watches.add(path, connection)
     data = node.data
@@ -69,7 +69,7 @@ def exists(state: Readable, connection: Connection, request: requests.Exists) ->
     path = request.path
     node = state.tree.nodes.get(path)
     if node is not None and node.acl is not OPEN_ACL:
-        access.check(node.acl, PERM_READ, connection.identities, path)
+        state.access.check(node.acl, PERM_READ, connection.identities, path)
     if request.watch:
         if node is None and "\0" in path:
             raise BadArgumentsError(path)
@@ -85,7 +85,7 @@ def get_children(
     path = request.path
     node = state.tree.get(path)
     if node.acl is not OPEN_ACL:
-        access.check(node.acl, PERM_READ, connection.identities, path)
+        state.access.check(node.acl, PERM_READ, connection.identities, path)
     if request.watch:
         state.child_watches.add(path, connection)
     return put_strings(tuple(node.children or ()))
@@ -97,16 +97,13 @@ def get_children2(state: Readable, connection: Connection, request: requests.Get
 
 def get_acl(state: Readable, connection: Connection, request: requests.GetAcl) -> bytes:
     node = state.tree.get(request.path)
-    access.check(node.acl, PERM_READ | PERM_ADMIN, connection.identities, request.path)
-    acl = node.acl
-    if not access.allows(acl, PERM_ADMIN, connection.identities):
-        acl = access.masked(acl)
-    return put_acls(acl) + node.stat
+    state.access.check(node.acl, PERM_READ | PERM_ADMIN, connection.identities, request.path)
+    return put_acls(state.access.shown(node.acl, connection.identities)) + node.stat
 
 
 def get_all_children_number(state: Readable, connection: Connection, request: requests.GetAllChildrenNumber) -> bytes:
     node = state.tree.get(request.path)
-    access.check(node.acl, PERM_READ, connection.identities, request.path)
+    state.access.check(node.acl, PERM_READ, connection.identities, request.path)
     return pack_int(state.tree.descendants(request.path))
 
 
@@ -127,11 +124,11 @@ def ping(state: Readable, connection: Connection, request: requests.Ping) -> byt
 
 
 def who_am_i(state: Readable, connection: Connection, request: requests.WhoAmI) -> bytes:
-    def line(identity: access.Identity) -> bytes:
-        user = identity.id.split(":", 1)[0] if identity.scheme == "digest" else identity.id
-        return put_string(identity.scheme) + put_string(user)
+    def line(info: tuple[str, str]) -> bytes:
+        scheme, user = info
+        return put_string(scheme) + put_string(user)
 
-    return put_vector(connection.identities, line)
+    return put_vector(state.access.client_infos(connection.identities), line)
 
 
 def multi_read(state: Readable, connection: Connection, request: requests.MultiRead) -> bytes:
@@ -153,7 +150,11 @@ def multi_read(state: Readable, connection: Connection, request: requests.MultiR
 
 
 def set_watches(state: Readable, connection: Connection, request: requests.SetWatches) -> bytes:
-    """What a client that was away asks: tell me at once what I missed since `relative_zxid`, watch the rest."""
+    """What a client that was away asks: tell me at once what I missed since `relative_zxid`, watch the rest.
+
+    Of a znode the client may not read it hears nothing now (CVE-2026-59739); the watch is set, and its events are
+    filtered when they come.
+    """
     nodes, since = state.tree.nodes, request.relative_zxid
 
     def tell(type_: int, path: str) -> None:
@@ -161,31 +162,27 @@ def set_watches(state: Readable, connection: Connection, request: requests.SetWa
 
     def readable(path: str) -> bool:
         node = nodes.get(path)
-        return node is None or access.allows(node.acl, PERM_READ, connection.identities)
+        return node is None or state.access.allows(node.acl, PERM_READ, connection.identities)
 
     for path in request.data:
         node = nodes.get(path)
         if node is None:
             tell(EVENT_DELETED, path)
-        elif not readable(path):
-            continue
-        elif node.mzxid > since:
+        elif node.mzxid > since and readable(path):
             tell(EVENT_DATA_CHANGED, path)
         else:
             state.data_watches.add(path, connection)
     for path in request.exist:
         node = nodes.get(path)
-        if node is None:
-            state.data_watches.add(path, connection)
-        elif readable(path):
+        if node is not None and readable(path):
             tell(EVENT_CREATED, path)
+        else:
+            state.data_watches.add(path, connection)
     for path in request.child:
         node = nodes.get(path)
         if node is None:
             tell(EVENT_DELETED, path)
-        elif not readable(path):
-            continue
-        elif node.pzxid > since:
+        elif node.pzxid > since and readable(path):
             tell(EVENT_CHILDREN_CHANGED, path)
         else:
             state.child_watches.add(path, connection)
@@ -245,10 +242,6 @@ def _modes_of(kind: int, path: str) -> tuple[int, int]:
     return modes
 
 
-def sasl(state: Readable, connection: Connection, request: requests.Sasl) -> bytes:
-    raise UnimplementedError(message="this server does not do SASL yet")
-
-
 R = TypeVar("R")
 Handler = Callable[[Readable, Connection, R], bytes]
 HANDLERS: "dict[type, Handler[requests.Request]]" = {
@@ -267,5 +260,4 @@ HANDLERS: "dict[type, Handler[requests.Request]]" = {
     requests.AddWatch: add_watch,  # type: ignore[dict-item]
     requests.CheckWatches: check_watches,  # type: ignore[dict-item]
     requests.RemoveWatches: remove_watches,  # type: ignore[dict-item]
-    requests.Sasl: sasl,  # type: ignore[dict-item]
 }
