@@ -58,3 +58,12 @@ class ClusterError(Exception):
             str(said.get("do", "")),
             result=said.get("result"),
         )
+
+
+def cause(error: BaseException) -> ClusterError | None:
+    """The ClusterError in an exception or in a group of them; None when there is none: then it is a bug."""
+    if isinstance(error, ClusterError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := cause(inner)) is not None), None)
+    return None

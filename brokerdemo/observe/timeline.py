@@ -203,7 +203,7 @@ class FaultTimeline:
 
     @property
     def detected_by(self) -> str | None:
-        """certificate, session_timeout, goodbye, or exit (the coordination server's, seen by its parent); None: not yet."""
+        """certificate, session_timeout, goodbye, or exit (of the coordination server, seen by its parent)."""
         if self.stages_ns()["detected"] is None:
             return None
         if self.is_coordinator:

@@ -1,0 +1,136 @@
+"""Event log: the one order of facts. Gives `seq`, keeps the last ones, writes all of them down, lets anyone follow.
+
+In: events of this supervisor and of its brokers. Out: the same, numbered, to listeners (at once), followers (as fast
+as they read) and `events.ndjson` (as soon as the loop is idle). Runs in the supervisor's loop; knows no znodes and no
+processes.
+
+(1) `append` never waits and touches no disk: it is on the path from a death to the certificate.
+(2) A follower reads from the ring by itself. One that falls out of the ring is told so (`FellBehindError`); nobody
+    waits for it.
+(3) Listeners see every event inside `append`; they must be quick and must not raise. They may add fields (`fault`), and
+    may append events of their own.
+(4) Lines on disk are whole lines in the order of `seq`; after a crash the last one may be missing, never mixed.
+"""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import trio
+
+from brokerdemo.cluster.errors import ClusterError, Code
+from brokerdemo.observe.events import Event
+
+CAPACITY = 10_000
+
+
+class FellBehindError(ClusterError):
+    """The reader was too slow: the events it wanted next are not kept any more."""
+
+    def __init__(self, wanted: int, oldest: int) -> None:
+        super().__init__(
+            Code.TIMED_OUT,
+            f"this reader fell behind: event {wanted} is not kept any more, the oldest is {oldest}",
+            "a slow reader is dropped, it must not slow the cluster",
+            "follow again; all events are in events.ndjson in the state directory",
+        )
+
+
+class Record:
+    """One event and, once somebody needs it, its line."""
+
+    __slots__ = ("_line", "event")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self._line: bytes | None = None
+
+    @property
+    def line(self) -> bytes:
+        """The event as JSON, without an end of line."""
+        if self._line is None:
+            self._line = json.dumps(self.event, separators=(",", ":"), default=str).encode()
+        return self._line
+
+
+class EventLog:
+    """See the module. `fd` is open for appending; None keeps nothing on disk (tests)."""
+
+    def __init__(self, fd: int | None = None, *, capacity: int = CAPACITY) -> None:
+        self._fd = fd
+        self._ring: deque[Record] = deque(maxlen=capacity)
+        self._unwritten: deque[Record] = deque()
+        self._lot = trio.lowlevel.ParkingLot()
+        self._writer_lot = trio.lowlevel.ParkingLot()
+        self.last_seq = 0
+        self.listeners: list[Callable[[Event], None]] = []
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest event kept; last_seq + 1 when there is none."""
+        return self.last_seq - len(self._ring) + 1
+
+    def append(self, event: Event) -> Event:
+        """Take in one event: number it, tell the listeners, wake the followers. Returns the event as it was kept."""
+        self.last_seq += 1
+        kept = {"seq": self.last_seq, **event}
+        record = Record(kept)
+        self._ring.append(record)
+        if self._fd is not None:
+            self._unwritten.append(record)
+            self._writer_lot.unpark_all()
+        self._lot.unpark_all()
+        # Last, so that an event a listener emits comes after this one in every way.
+        for listener in self.listeners:
+            listener(kept)
+        return kept
+
+    def emit(self, name: str, /, *, t_ns: int | None = None, **fields: Any) -> Event:
+        """An event of the supervisor's own; `t_ns` is now unless given."""
+        return self.append(
+            {"event": name, "t_ns": time.monotonic_ns() if t_ns is None else t_ns, "source": "supervisor", **fields}
+        )
+
+    def kept(self, since: int) -> list[Event]:
+        """The kept events after `since`."""
+        return [record.event for record in self._ring if record.event["seq"] > since]
+
+    async def follow(self, since: int) -> AsyncIterator[Record]:
+        """Every record after `since`, for ever; FellBehindError when the next one is gone (not at the start: there it
+        begins with the oldest that is kept)."""
+        wanted = max(since + 1, self.first_seq)
+        while True:
+            if wanted > self.last_seq:
+                await self._lot.park()
+                continue
+            first = self.first_seq
+            if wanted < first:
+                raise FellBehindError(wanted, first)
+            yield self._ring[wanted - first]
+            wanted += 1
+
+    async def wait_change(self) -> None:
+        """Wait until the next event is appended."""
+        await self._lot.park()
+
+    async def write(self) -> None:
+        """The writer's task: write down what was appended, in one go per wake-up."""
+        while True:
+            if not self._unwritten:
+                await self._writer_lot.park()
+                # The certificate and the other tasks woken with us go first.
+                await trio.lowlevel.checkpoint()
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending; called by the writer and at the very end."""
+        if self._fd is None or not self._unwritten:
+            return
+        data = b"".join(record.line + b"\n" for record in self._unwritten)
+        self._unwritten.clear()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
