@@ -28,11 +28,13 @@ from collections.abc import Callable, Sequence
 from queue import Empty, Queue
 from typing import Any
 
-from kazoo.handlers.utils import AsyncResult, create_socket_pair
 from kazoo.protocol.connection import ConnectionHandler
 from kazoo.protocol.serialization import Connect
 
-READ_AHEAD_BYTES = 64 * 1024
+from coordination.client.sockets import AnsweringSocket, WakeUps, WakingEnd
+
+# In a burst of requests the server is looked at once in so many.
+REQUESTS_PER_LOOK = 32
 # Parts of the session timeout.
 SILENCE = 2 / 3  # a server silent for so long is left (ZooKeeper's client: readTimeout)
 TICK = 1 / 6  # how often the connection thread looks at the clock
@@ -79,48 +81,54 @@ class QuietLog:
     exception = error
 
 
-class AnsweringSocket(socket.socket):
-    """A TCP socket that reads ahead, so that a small frame costs one system call, and tells when it heard something."""
+class InlineResult:
+    """kazoo's future (IAsyncResult), without the waiting: its callbacks run where it is settled, in the connection
+    thread.
+    """
 
-    def __init__(self, family: int, heard: Callable[[], None]) -> None:
-        super().__init__(family, socket.SOCK_STREAM)
-        self._heard = heard
-        self._ahead = b""
-        self._at = 0
-        self._closing = threading.Lock()
+    __slots__ = ("_callbacks", "_lock", "_settled", "exception", "value")
 
-    def pending(self) -> int:
-        """Bytes read ahead (kazoo asks before it waits, as it does for TLS)."""
-        return len(self._ahead) - self._at
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.exception: BaseException | None = None
+        self._settled = False
+        self._callbacks: list[Callable[[InlineResult], object]] = []
+        self._lock = threading.Lock()
 
-    def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        if self._at == len(self._ahead):
-            self._ahead, self._at = super().recv(READ_AHEAD_BYTES, flags), 0
-            if self._ahead:
-                self._heard()
-        piece = self._ahead[self._at : self._at + bufsize]
-        self._at += len(piece)
-        return piece
+    def ready(self) -> bool:
+        return self._settled
 
-    def cut(self) -> None:
-        """Ends the connection, from any thread; the connection thread sees an end of file."""
-        with self._closing:
-            try:
-                self.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # not connected yet, or closed already
+    def successful(self) -> bool:
+        return self._settled and self.exception is None
 
-    def close(self) -> None:
-        # Under the lock, so that `cut` never meets a file descriptor that belongs to somebody else by now.
-        with self._closing:
-            super().close()
+    def set(self, value: object = None) -> None:
+        self._settle(value, None)
 
+    def set_exception(self, exception: BaseException) -> None:
+        self._settle(None, exception)
 
-class InlineResult(AsyncResult):
-    """kazoo's future; its callbacks run in the connection thread, which hands them on at once."""
+    def _settle(self, value: object, exception: BaseException | None) -> None:
+        with self._lock:
+            self.value, self.exception, self._settled = value, exception, True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
 
-    def __init__(self, handler: "BridgeHandler") -> None:
-        super().__init__(handler, threading.Condition, ServerSilentError)
+    def rawlink(self, callback: "Callable[[InlineResult], object]") -> None:
+        """Calls back once settled, at once if it is."""
+        with self._lock:
+            if not self._settled:
+                self._callbacks.append(callback)
+                return
+        callback(self)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """The outcome; never waits, because nobody waits in a thread here."""
+        if not self._settled:
+            raise ServerSilentError("not answered yet")
+        if self.exception is not None:
+            raise self.exception
+        return self.value
 
 
 class BridgeHandler:
@@ -143,6 +151,7 @@ class BridgeHandler:
         self._hurry = threading.Event()
         self._finish_by_s: float | None = None
         self._socket: AnsweringSocket | None = None
+        self._looked_ago = 0
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 
@@ -181,7 +190,7 @@ class BridgeHandler:
         self._post(callback.func, *callback.args)
 
     def async_result(self) -> InlineResult:
-        return InlineResult(self)
+        return InlineResult()
 
     def event_object(self) -> threading.Event:
         return threading.Event()
@@ -192,8 +201,9 @@ class BridgeHandler:
     def rlock_object(self) -> threading.RLock:
         return threading.RLock()
 
-    def create_socket_pair(self) -> Any:
-        return create_socket_pair(socket)
+    def create_socket_pair(self) -> tuple[WakeUps, WakingEnd]:
+        waiting = WakeUps()
+        return waiting, WakingEnd(waiting)
 
     def create_connection(
         self, address: tuple[str, int], *_args: object, timeout: float | None = None, **_tls: object
@@ -207,7 +217,10 @@ class BridgeHandler:
             error = new.connect_ex((host, port))
             if error == errno.EINPROGRESS:
                 # An even share of the session timeout for each server: one black hole must not cost the session.
-                self.select([], [new], [], min(timeout or math.inf, self.session_timeout_s / self.host_count))
+                wait_s = min(timeout or math.inf, self.session_timeout_s / self.host_count)
+                connecting = select.poll()
+                connecting.register(new, select.POLLOUT)
+                connecting.poll(self._bounded(wait_s, False) * 1000)
                 error = new.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 raise OSError(error, os.strerror(error))
@@ -220,33 +233,52 @@ class BridgeHandler:
     def select(
         self, rlist: Sequence[Any], wlist: Sequence[Any], _xlist: Sequence[Any], timeout: float | None = None
     ) -> tuple[list[Any], list[Any], list[Any]]:
-        """As select.select, on poll(2), with what was read ahead, the session's clock and the closing deadline in
-        it.
+        """As select.select, for the two kinds of sockets kazoo has from us, with the session's clock in it.
+
+        kazoo waits for the server alone in the middle of a frame, and for the server and its requests in its main loop.
         """
-        ahead = [s for s in rlist if isinstance(s, AnsweringSocket) and s.pending()]
-        by_fd: dict[int, Any] = {}
-        poller = select.poll()
-        for waiting, mask in ((rlist, select.POLLIN), (wlist, select.POLLOUT)):
-            for s in waiting:
-                if s not in ahead:
-                    by_fd[s.fileno()] = s
-                    poller.register(s, mask)
-        in_main_loop = (
-            len(rlist) == 2
-        )  # the server and kazoo's wake-up socket; everything else is the middle of a frame
-        wait_s = 0.0 if ahead else self._bounded(timeout, in_main_loop)
-        ready = [by_fd[fd] for fd, _ in poller.poll(wait_s * 1000)] + ahead
+        if wlist:
+            return [], list(wlist), []  # our socket takes everything at once
+        server = rlist[0]
+        if len(rlist) == 1:
+            if not server.pending() and not self._poll(server, None, self._bounded(timeout, False)):
+                self._refuse_to_finish_late()
+                return [], [], []
+            return [server], [], []
+        requests = rlist[1]
+        if requests.pending() and self._looked_ago < REQUESTS_PER_LOOK and not server.must_flush:
+            self._looked_ago += 1
+            return ([server, requests] if server.pending() else [requests]), [], []
+        self._looked_ago = 0
+        wait_s = 0.0 if server.pending() else self._bounded(timeout, True)
+        ready = self._poll(server, requests, wait_s)
+        if server.pending() and server not in ready:
+            ready.insert(0, server)
         if ready:
-            return [s for s in ready if s in rlist], [s for s in ready if s in wlist], []
-        now_s = time.monotonic()
-        if self._finish_by_s is not None and now_s >= self._finish_by_s:
-            raise self.timeout_exception("closing")
-        if not in_main_loop:
-            return [], [], []
-        if now_s - self.last_heard_s >= self.session_timeout_s * SILENCE:
-            raise self.timeout_exception(f"nothing heard from the server for {now_s - self.last_heard_s:.3f} s")
+            return ready, [], []
+        self._refuse_to_finish_late()
+        silent_s = time.monotonic() - self.last_heard_s
+        if silent_s >= self.session_timeout_s * SILENCE:
+            raise self.timeout_exception(f"nothing heard from the server for {silent_s:.3f} s")
         # Not empty, which kazoo would take for a missing pong, and neither of its sockets: "look at the clock".
         return [self], [], []
+
+    def _poll(self, server: AnsweringSocket, requests: WakeUps | None, wait_s: float) -> list[Any]:
+        """Which of them are ready, after everything written has left."""
+        server.flush(self._bounded(None, False))
+        poller = select.poll()
+        poller.register(server, select.POLLIN)
+        if requests is not None:
+            poller.register(requests, select.POLLIN)
+            if not requests.about_to_wait():
+                wait_s = 0.0
+        fds = {fd for fd, _ in poller.poll(wait_s * 1000)}
+        ready: list[Any] = [server] if server.fileno() in fds else []
+        if requests is not None:
+            requests.has_waited(requests.fileno() in fds)
+            if requests.pending():
+                ready.append(requests)
+        return ready
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -259,6 +291,10 @@ class BridgeHandler:
         if self._finish_by_s is not None:
             wait_s = min(wait_s, max(self._finish_by_s - time.monotonic(), 0.0))
         return wait_s
+
+    def _refuse_to_finish_late(self) -> None:
+        if self._finish_by_s is not None and time.monotonic() >= self._finish_by_s:
+            raise self.timeout_exception("closing")
 
     def _note_heard(self) -> None:
         self.last_heard_s = time.monotonic()
