@@ -138,7 +138,7 @@ def run(argv: list[str] | None = None) -> int:
     except exits.Interrupted as stop:
         screen.say(stop.note)
         return Code.INTERRUPTED
-    except BrokenPipeError:
+    except exits.ReaderGone:
         # The reader of our output is gone; the interpreter would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Code.OK

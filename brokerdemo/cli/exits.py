@@ -33,6 +33,10 @@ class Interrupted(BaseException):
         self.note = note
 
 
+class ReaderGone(BaseException):
+    """Whoever read our output has seen enough (`| head`)."""
+
+
 def error_lines(error: ClusterError) -> list[str]:
     """`error: what.` / `  why` / `  try: do`, each part only if there is one."""
     what = error.what if error.what.endswith((".", "?", "!")) else f"{error.what}."

@@ -67,7 +67,7 @@ def pause(
     within: opt.Within = "",
     as_json: opt.Json = False,
 ) -> None:
-    """Stop brokers without killing them (SIGSTOP): they keep their sockets and say nothing."""
+    """Stop brokers without killing them (SIGSTOP)."""
     for_ms = opt.duration_ms(for_, "--for")
     inject("pause", as_json=as_json, targets=targets, for_ms=for_ms, wait=not no_wait, within_ms=_within(within))
 
@@ -135,7 +135,7 @@ def restart(
     within: opt.Within = "",
     as_json: opt.Json = False,
 ) -> None:
-    """Stop and start brokers, or start dead ones; returns when they are in sync again."""
+    """Stop and start brokers, or start dead ones."""
     found = opt.client().call("restart", targets=targets, rolling=rolling, clean=clean, within_ms=_within(within))
     if as_json:
         screen.emit(opt.with_schema("brokerdemo.restart/1", found))

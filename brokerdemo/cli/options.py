@@ -13,6 +13,18 @@ from brokerdemo.cluster.control import ControlClient
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.durations import parse_ms
 
+COMPLETION_WITHIN_S = 0.05
+
+
+def complete_targets(incomplete: str) -> list[str]:
+    """What the cluster has to offer, for the shell; nothing if it does not answer at once, and never an error."""
+    try:
+        found = ControlClient.find(timeout_s=COMPLETION_WITHIN_S).call("targets").get("targets", ())
+    except ClusterError:
+        return []
+    return [str(target) for target in found if str(target).startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON object (or one per line, for streams).")]
 Targets = Annotated[
     list[str],
@@ -20,6 +32,7 @@ Targets = Annotated[
         metavar="TARGET",
         help="3, 1-3, controller, leader, leader:TOPIC/0, follower:TOPIC/0, random, coordinator, all.",
         show_default=False,
+        autocompletion=complete_targets,
     ),
 ]
 Within = Annotated[str, typer.Option("--within", metavar="DURATION", help="Exit 5 if it takes longer.")]

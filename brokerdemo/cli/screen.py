@@ -17,6 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from brokerdemo.cli.exits import ReaderGone
+
 _CODES = {
     "strong": "1",
     "dim": "2",
@@ -83,9 +85,12 @@ def use(look: Look) -> None:
 
 
 def out(text: str = "") -> None:
-    """A line of data."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """A line of data; ReaderGone when nobody reads it any more."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
 
 
 def say(text: str = "") -> None:

@@ -4,7 +4,7 @@ The supervisor's answer is `brokerdemo.status/1` and is printed as it is with `-
 `--watch` follows the event stream and asks again when something happened: nothing is polled.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -102,13 +102,20 @@ def problems_of(found: JSON) -> list[str]:
             troubles.append(f"{name}/{p['partition']} is offline: no live replica in sync")
         elif missing := sorted(set(p["replicas"]) - set(p["isr"])):
             troubles.append(f"{name}/{p['partition']} is under-replicated: {_ids(missing)} not in sync")
-    troubles += [_rejected(one) for one in found.get("config_rejected") or ()]
-    return troubles
+    return troubles + _refusals(found.get("config_rejected") or ())
 
 
-def _rejected(one: JSON) -> str:
-    what = f"{one.get('key')}={one.get('value')!r} in {one.get('znode')}"
-    return f"broker {one.get('broker')} refused {what}: {one.get('reason')}"
+def _refusals(rejected: Sequence[JSON]) -> list[str]:
+    """One sentence per bad value, with the brokers that refused it."""
+    brokers: dict[str, list[int]] = {}
+    for one in rejected:
+        said = f"{one.get('key')}={one.get('value')!r} in {one.get('znode')}: {one.get('reason')}"
+        brokers.setdefault(said, []).append(one["broker"])
+    return [f"refused by {_brokers(ids)}: {said}" for said, ids in brokers.items()]
+
+
+def _brokers(ids: list[int]) -> str:
+    return f"broker{'s' if len(ids) > 1 else ''} {_ids(sorted(ids))}"
 
 
 def lines_of(found: JSON, *, wide: bool = False) -> list[str]:

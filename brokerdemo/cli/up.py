@@ -56,7 +56,7 @@ def up(
     ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Start brokers on a coordination service; any of them can be killed."""
+    """Start a cluster; any of its processes can be killed."""
     given = {
         "brokers": brokers, "name": name, "connect": connect, "session-timeout": session_timeout,
         "base-port": base_port, "data": data, "seed": seed, "racks": racks, "wait": wait,

@@ -17,7 +17,7 @@ def sentence(event: JSON) -> str:
     say = _SENTENCES.get(str(event.get("event")))
     try:
         return say(event) if say else _fields(event)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return _fields(event)
 
 
@@ -42,6 +42,11 @@ def _fields(event: JSON) -> str:
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _some(partitions: list[str]) -> str:
+    names = [str(name) for name in partitions]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _partition(event: JSON) -> str:
@@ -83,7 +88,16 @@ _SENTENCES: Mapping[str, Callable[[JSON], str]] = {
     "controller_resigned": lambda e: f"broker {e['broker']}, epoch {e['controller_epoch']}: {e.get('reason', '')}",
     "leader_started": lambda e: f"broker {e['broker']} leads {_partition(e)} at leader epoch {e['leader_epoch']}",
     "follower_started": lambda e: f"broker {e['broker']} follows {_partition(e)} at leader epoch {e['leader_epoch']}",
-    "isr_changed": lambda e: f"{_partition(e)} isr {e.get('isr')}",
+    "assignment_planned": lambda e: (
+        f"{_some(e['partitions'])}: {e['moves']} replica moves, at least {e['lower_bound']} needed"
+    ),
+    "assignment_written": lambda e: (
+        f"{_some(e['partitions'])} at controller epoch {e['controller_epoch']}"
+        + (f", zxid {e['zxid']:#x}" if isinstance(e.get("zxid"), int) else "")
+    ),
+    "fault_recovered": lambda e: f"after {e['ms']:.1f} ms, detected by {e.get('detected_by')}",
+    "fault_healed": lambda e: f"{e['kind']} of {_target(e['target'])} is over",
+    "isr_changed": lambda e: f"{_partition(e)} isr {','.join(map(str, e['isr']))}",
     "partition_offline": lambda e: f"{_partition(e)} has no live replica in sync",
     "config_applied": lambda e: f"broker {e['broker']} {_changed(e)}",
     "config_rejected": lambda e: f"broker {e['broker']} {e['znode']}: {e['key']}={e['value']!r}: {e['reason']}",
@@ -92,6 +106,8 @@ _SENTENCES: Mapping[str, Callable[[JSON], str]] = {
 _ROLES: Mapping[str, str] = {
     "fault_injected": "bad",
     "fault_healed": "good",
+    "fault_recovered": "good",
+    "cluster_ready": "good",
     "process_exited": "bad",
     "session_closed": "warn",
     "broker_lost": "warn",

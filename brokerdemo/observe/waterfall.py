@@ -92,6 +92,8 @@ def render(fault: JSON, *, width: int = 100, paint: Paint = plain, unicode: bool
     tag = f"fault {picture.fault}"
     gap = max(2, min(width, label_w + time_w + bar_w + 40) - len(picture.headline) - len(tag))
     lines = [paint(picture.headline, "strong") + " " * gap + paint(tag, "dim"), ""]
+    if picture.recovered and not picture.total_ms:
+        return [*lines[:1], paint("nothing to recover from", "good") + "   " + "   ".join(picture.remarks)]
     lines.append(
         _row(0.0, _did(fault), paint, label_w)
         + paint(_tick(unicode).ljust(bar_w), "bad")
@@ -164,8 +166,6 @@ def _cut(text: str, width: int, unicode: bool) -> str:
 
 def _result(picture: Picture, paint: Paint) -> str:
     spent = "   ".join(f"{name} {share:.0%}" for name, share in picture.shares)
-    if picture.recovered and not picture.total_ms:
-        return paint("nothing to recover from", "good")
     if not picture.recovered:
         return paint("not recovered yet", "bad") + (f"   after {picture.total_ms:.1f} ms" if picture.total_ms else "")
     return paint(f"recovered in {picture.total_ms:.1f} ms", "good") + (
@@ -281,7 +281,7 @@ def _remarks(fault: JSON, detected_ms: float | None, total_ms: float) -> Iterabl
     timeout_ms = _number(fault.get("session_timeout_ms"))
     by = fault.get("detected_by")
     if by == "session_timeout" and detected_ms is not None and total_ms:
-        named = f" (session timeout {timeout_ms:.0f} ms)" if timeout_ms else ""
+        named = f" (session timeout {timeout_ms:.0f} ms, from its last heartbeat)" if timeout_ms else ""
         yield f"{detected_ms / total_ms:.0%} of this was waiting for the session to expire{named}."
     elif by == "certificate" and timeout_ms:
         yield f"The kernel proved the death, so nobody waited for the session timeout ({timeout_ms:.0f} ms)."

@@ -17,7 +17,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -33,6 +33,9 @@ from brokerdemo.scenario.thresholds import ThresholdError, parse_all
 
 if TYPE_CHECKING:
     from brokerdemo.scenario import dsl
+
+Assignment = Mapping[str, tuple[int | None, int]]
+Event = Mapping[str, object]
 
 STEADY_WITHIN = "10s"
 HEAL_WITHIN_S = 30.0
@@ -122,7 +125,7 @@ async def _tell(result: Result, one: Run, cluster: "dsl.Cluster") -> None:
         await cluster.steady(within=STEADY_WITHIN)
         if scenario.settings:
             await cluster.config.set("cluster", scenario.settings)
-        start = await cluster.now()
+        start, before = await cluster.now(), cluster.view.assignment()
     except (AssertionError, ClusterError) as error:
         one.trouble = Trouble("could_not_run", "steady state before", str(error))
         return
@@ -140,15 +143,15 @@ async def _tell(result: Result, one: Run, cluster: "dsl.Cluster") -> None:
     finally:
         one.story_ms = round((trio.current_time() - began) * 1000, 1)
         with trio.CancelScope(shield=True, deadline=trio.current_time() + HEAL_WITHIN_S):
-            await _afterwards(result, one, cluster, start)
+            await _afterwards(result, one, cluster, start, before)
 
 
-async def _afterwards(result: Result, one: Run, cluster: "dsl.Cluster", start: int) -> None:
+async def _afterwards(result: Result, one: Run, cluster: "dsl.Cluster", start: int, before: Assignment) -> None:
     """Count, heal, check the steady state again, keep the events."""
     try:
         events = await cluster.events(since=start)
         names = [event.get("event") for event in events]
-        one.record("leader_moves", names.count("leader_started"), "")
+        one.record("leader_moves", leader_moves(events, before), "")
         one.record("epoch_changes", names.count("controller_elected"), "")
         one.record("registrations", names.count("broker_registered"), "")
         for event in events:
@@ -163,6 +166,18 @@ async def _afterwards(result: Result, one: Run, cluster: "dsl.Cluster", start: i
         with (result.directory / "events.ndjson").open("a", encoding="utf-8") as file:
             for event in await cluster.events(since=0):
                 file.write(json.dumps({"run": one.number, **event}) + "\n")
+
+
+def leader_moves(events: Sequence[Event], before: Assignment) -> int:
+    """How often a partition got another leader than it had; the same leader at a new epoch has not moved."""
+    leaders = {partition: leader for partition, (leader, _) in before.items()}
+    moves = 0
+    for event in events:
+        if event.get("event") == "leader_started":
+            partition, broker = f"{event['topic']}/{event['partition']}", event["broker"]
+            moves += leaders.get(partition, broker) != broker
+            leaders[partition] = broker
+    return moves
 
 
 async def _emit(cluster: "dsl.Cluster", **event: object) -> None:

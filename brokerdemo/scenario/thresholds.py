@@ -30,7 +30,7 @@ BUILT_IN: Mapping[str, tuple[Kind, str]] = {
     "rejoin_ms": ("ms", "from asking for a restart to the broker being registered again, one value per broker"),
     "in_sync_ms": ("ms", "from asking for a restart to every ISR the broker belongs to being full again"),
     "config_delay_ms": ("ms", "from writing a setting to a broker having applied it, one value per broker"),
-    "leader_moves": ("count", "leader_started events while the story ran: partitions that began a new leader epoch"),
+    "leader_moves": ("count", "partitions that got another leader than before, each time, while the story ran"),
     "epoch_changes": ("count", "controller_elected events while the story ran"),
     "registrations": ("count", "broker_registered events while the story ran: sessions that were made anew"),
 }
