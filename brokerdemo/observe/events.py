@@ -105,6 +105,9 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "broker_fenced": Kind(
         "broker", ("broker", "reason"), (), "found itself deposed; serves nothing until it registers again"
     ),
+    "broker_unfenced": Kind(
+        "broker", ("broker", "zxid"), (), "proved, after a fence, that its session and registration had lived on"
+    ),
     "controller_elected": Kind("broker", ("broker", "controller_epoch"), (), "holds /master at this epoch"),
     "controller_resigned": Kind("broker", ("broker", "controller_epoch", "reason"), (), "gave up, or lost, /master"),
     "leader_started": Kind(
