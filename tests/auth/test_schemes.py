@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from coordination.auth import ip_address
@@ -117,6 +117,7 @@ def test_networks(address: str, network: str, inside: bool) -> None:
 @given(st.ip_addresses(), st.data())
 def test_networks_agree_with_the_standard_library(address: ipaddress.IPv4Address, data: st.DataObject) -> None:
     other = data.draw(st.ip_addresses(v=address.version))
+    assume(getattr(address, "ipv4_mapped", None) is None)  # those are IPv4 to Java, and to us
     bits = data.draw(st.integers(0, address.max_prefixlen))
     network = ipaddress.ip_network((other, bits), strict=False)
     assert ip_address.in_network(ip_address.java_text(str(address)), f"{other}/{bits}") is (address in network)
