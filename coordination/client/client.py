@@ -178,7 +178,8 @@ class Client:
 
         A server reads the timeout when a session attaches, so the connection is dropped and attached again: same
         session, same ephemerals; other calls wait meanwhile, and no SUSPENDED is told. Raises `ConnectionLossError` if
-        that takes longer than a third of the present timeout.
+        that takes longer than a third of the present timeout. In an ensemble the member that had the session may still
+        report its old timeout to the leader once, so there the new one rules from the next ping on.
         """
         self._asked_timeout_ms = session_timeout_ms
         return await self._bridge.reattach(session_timeout_ms, within_ms=max(self.session_timeout_ms // 3, 100))
