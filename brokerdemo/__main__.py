@@ -1,8 +1,7 @@
-"""The process entry: `brokerdemo ...` and `python -m brokerdemo ...`. Decides who runs, before anything heavy is
-imported.
+"""The process entry: `brokerdemo ...` and `python -m brokerdemo ...`. Decides who runs, before anything heavy loads.
 
-In: argv. Out: an exit code. `zygote` and `broker` are processes of a cluster and never see the command line's
-libraries; everything else is the command line (`brokerdemo.cli`).
+In: argv. Out: an exit code. `broker` is one broker by hand and never sees the command line's libraries; everything else
+is the command line (`brokerdemo.cli`).
 
 (1) `up` starts the zygote's interpreter before the command line is imported: the two import side by side.
 """
@@ -20,18 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 7
     command = args[0] if args else ""
-    if command == "zygote":
-        from brokerdemo.cluster import zygote
-
-        return zygote.main(int(args[1]))
     if command == "broker":
         from brokerdemo.cluster import by_hand
 
         return by_hand.broker(args[1:])
     if command == "up" and not {"-h", "--help", "--print-config"} & set(args):
-        from brokerdemo.cluster import launcher
+        from brokerdemo.cluster import prestart
 
-        launcher.prestart()
+        prestart.early()
     from brokerdemo.cli import main as cli
 
     return cli(args)

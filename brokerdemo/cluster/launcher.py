@@ -1,29 +1,25 @@
 """Launcher: starts a cluster. `UpOptions` says what; `start` yields the steps as they finish, and the result last.
 
 In: options. Out: steps (plain dicts) and the control socket of a running cluster. Starts one interpreter, the zygote,
-and hands it the options over a socket pair; everything else is the supervisor's work. Stdlib only: `up` imports this
+and hands it the options over a pipe; everything else is the supervisor's work. Stdlib only: `up` imports this
 beside typer.
 
-(1) Ready is heard, never polled: the supervisor writes on the inherited socket pair.
+(1) Ready is heard, never polled: the supervisor writes on the inherited pipe.
 (2) If this process goes away before the cluster is ready, the half-started cluster goes too: the supervisor sees the
-    end of that socket. Once ready, the cluster needs nobody.
+    end of that pipe. Once ready, the cluster needs nobody.
 (3) A cluster of that name that runs already is refused before anything is started (the supervisor's lock decides in any
     case).
 
-The interpreter may be started early (`prestart`): its imports then run beside those of the command line.
+The interpreter may have been started early (`prestart`): its imports then run beside those of the command line.
 """
 
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from brokerdemo.cluster import control, layout
+from brokerdemo.cluster import control, layout, prestart
 from brokerdemo.cluster.errors import ClusterError, Code
 
 DEFAULT_BASE_PORT = 19092
@@ -138,50 +134,6 @@ def parse_broker_ids(text: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-class Zygote:
-    """An interpreter that is importing, or waiting for its options; this end of its socket pair."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        self.started_ns = time.monotonic_ns()
-        with theirs:
-            # -c and not -m: runpy alone costs several ms. Its own session: a Ctrl-C in the terminal is not for it.
-            # stderr is kept until the supervisor has a log file, so that a failing import is seen.
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    f"from brokerdemo.cluster.zygote import main; raise SystemExit(main({theirs.fileno()}))",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                close_fds=True,
-            )
-        self.socket = ours
-
-    def abandon(self) -> None:
-        """Nobody wants it: it ends at the end of file."""
-        self.socket.close()
-
-
-_early: Zygote | None = None
-
-
-def prestart() -> None:
-    """Start the zygote's interpreter now; the next `start` in this process uses it, if there is one."""
-    global _early
-    if _early is None and hasattr(os, "fork"):
-        _early = Zygote()
-
-
-def _take_early() -> Zygote | None:
-    global _early
-    taken, _early = _early, None
-    return taken
-
-
 def start(options: UpOptions, *, asked_ns: int | None = None) -> Iterator[dict[str, Any]]:
     """Start a cluster; yield `{"step": {"name", "detail", "ms"}}` for each step as it finishes, then
     `{"ok": true, "result": {...}}` once every broker is registered and every partition led.
@@ -198,22 +150,20 @@ def start(options: UpOptions, *, asked_ns: int | None = None) -> Iterator[dict[s
             Code.ENVIRONMENT, "this system cannot fork", "brokerdemo runs on Linux and macOS", "use a Linux container"
         )
     place = layout.layout(options.name)
-    early = _take_early()
     if layout.is_running(place):
-        if early is not None:
-            early.abandon()
+        prestart.abandon()
         raise already_running(place)
-    zygote = early or Zygote()
+    zygote = prestart.take()
     try:
-        request = {"options": options.to_json(), "asked_ns": asked_ns or zygote.started_ns}
-        zygote.socket.sendall(control.encode(request))
+        asked = {"options": options.to_json(), "asked_ns": asked_ns or zygote.started_ns}
+        os.write(zygote.to_fd, control.encode(asked))
         yield from _answers(zygote)
     finally:
-        zygote.socket.close()
+        zygote.abandon()
 
 
-def _answers(zygote: Zygote) -> Iterator[dict[str, Any]]:
-    with zygote.socket.makefile("rb") as lines:
+def _answers(zygote: prestart.Zygote) -> Iterator[dict[str, Any]]:
+    with open(zygote.from_fd, "rb", closefd=False) as lines:
         for line in lines:
             answer = control.decode(line)
             if answer.get("ok") is False:
@@ -224,7 +174,7 @@ def _answers(zygote: Zygote) -> Iterator[dict[str, Any]]:
     raise ClusterError(
         Code.BUG,
         "the cluster ended while it was starting",
-        f"its first process left with exit code {zygote.process.wait()}",
+        f"its first process left with exit code {zygote.wait()}",
         "read supervisor.log in the state directory",
     )
 

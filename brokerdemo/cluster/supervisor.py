@@ -56,19 +56,21 @@ GRACE_S = 5.0
 KEEP_MARK = "KEEP"
 
 Step = Callable[..., None]
+Launch = trio.StapledStream[trio.lowlevel.FdStream, trio.lowlevel.FdStream]
 
 
-def main(args: dict[str, Any], zygote: socket.socket, launcher: socket.socket) -> int:
-    """Run a cluster until it is stopped; called in a process the zygote forked. The exit code."""
+def main(args: dict[str, Any], zygote: socket.socket, launcher: tuple[int, int]) -> int:
+    """Run a cluster until it is stopped; called in a process the zygote forked. The exit code.
+
+    `launcher` is the pipe from it and the pipe to it."""
     zygote.set_inheritable(False)
-    launcher.set_inheritable(False)
     options = UpOptions.from_json(args["options"])
     place = layout.layout(options.name)
     lock = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        launcher.sendall(control.encode({"ok": False, "error": already_running(place).to_json()}))
+        os.write(launcher[1], control.encode({"ok": False, "error": already_running(place).to_json()}))
         return Code.CONFLICT
     supervisor = Supervisor(options, place, args, zygote)
     code: int = trio.run(supervisor.run, launcher)
@@ -113,7 +115,7 @@ class Supervisor:
     # -- life
     # --------------------------------------------------------------------------------------------------------------
 
-    async def run(self, launcher: socket.socket) -> int:
+    async def run(self, launcher: tuple[int, int]) -> int:
         """From the lock to the end. The exit code."""
         self._clean_stale()
         fd = os.open(self.place.events, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -125,7 +127,7 @@ class Supervisor:
         self.coordinator: Coordinator | None = None
         self.faults = Faults(self.log, self.host, self.heard, session_timeout_ms=self.options.session_timeout_ms)
         listener = control_server.listen(self.place)
-        launch = trio.SocketStream(trio.socket.from_stdlib_socket(launcher))
+        launch = trio.StapledStream(trio.lowlevel.FdStream(launcher[1]), trio.lowlevel.FdStream(launcher[0]))
         try:
             async with trio.open_nursery() as self.nursery:
                 self.nursery.start_soon(self._serve_zygote)
@@ -219,7 +221,7 @@ class Supervisor:
     # -- start
     # -------------------------------------------------------------------------------------------------------------
 
-    async def _launch(self, launch: trio.SocketStream) -> None:
+    async def _launch(self, launch: Launch) -> None:
         """Start everything and tell the launcher; on failure tell it and stop: (3)."""
         try:
             result = await self._start_watched(launch)
@@ -244,7 +246,7 @@ class Supervisor:
         if given_up:
             self._stopped.set()
 
-    async def _start_watched(self, launch: trio.SocketStream) -> dict[str, Any]:
+    async def _start_watched(self, launch: Launch) -> dict[str, Any]:
         result: dict[str, Any] = {}
         failed: ClusterError | None = None
         gone = False
@@ -285,7 +287,7 @@ class Supervisor:
             f"read {self.place.state_dir}",
         )
 
-    async def _start(self, launch: trio.SocketStream) -> dict[str, Any]:
+    async def _start(self, launch: Launch) -> dict[str, Any]:
         options = self.options
 
         async def step(name: str, detail: str) -> None:

@@ -55,16 +55,18 @@ def _load() -> dict[str, int]:
     return at
 
 
-def main(launcher_fd: int) -> int:
-    """Run until the supervisor ends; its exit code. `launcher_fd` is the inherited socket to the launcher."""
-    launcher = socket.socket(fileno=launcher_fd)
-    launcher.set_inheritable(False)
+def main(from_launcher: int, to_launcher: int) -> int:
+    """Run until the supervisor ends; its exit code. The two pipes to the launcher are inherited."""
+    os.setsid()  # a Ctrl-C in the terminal is not for it
+    launcher = (from_launcher, to_launcher)
+    for fd in launcher:
+        os.set_inheritable(fd, False)
     loaded = _load()
     # What was imported is never garbage: keep the collector, and with it copy-on-write, off these pages.
     gc.collect()
     gc.freeze()
     loaded["frozen"] = time.monotonic_ns()
-    asked = _read_request(launcher)
+    asked = _read_request(from_launcher)
     if asked is None:
         return 0  # the command line changed its mind
     try:
@@ -73,17 +75,17 @@ def main(launcher_fd: int) -> int:
         log = os.open(place.supervisor_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     except (ClusterError, OSError) as error:
         said = error if isinstance(error, ClusterError) else ClusterError(7, str(error), "", "brokerdemo doctor")
-        launcher.sendall(json.dumps({"ok": False, "error": said.to_json()}).encode() + b"\n")
+        os.write(to_launcher, json.dumps({"ok": False, "error": said.to_json()}).encode() + b"\n")
         return said.code
     # From here nothing of the terminal is held: `up -d | cat` must end when the command does.
     _redirect(log)
     return _Zygote(launcher, asked, loaded).run()
 
 
-def _read_request(launcher: socket.socket) -> dict[str, Any] | None:
+def _read_request(fd: int) -> dict[str, Any] | None:
     data = bytearray()
     while not data.endswith(b"\n"):
-        more = launcher.recv(65536)
+        more = os.read(fd, 65536)
         if not more:
             return None
         data += more
@@ -107,7 +109,7 @@ class _Forked:
 
 
 class _Zygote:
-    def __init__(self, launcher: socket.socket, asked: dict[str, Any], loaded: dict[str, int]) -> None:
+    def __init__(self, launcher: tuple[int, int], asked: dict[str, Any], loaded: dict[str, int]) -> None:
         self._pid = os.getpid()
         self._children: set[int] = set()
         self._sock, theirs = socket.socketpair()
@@ -117,11 +119,10 @@ class _Zygote:
         signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         args = {"options": asked["options"], "asked_ns": asked["asked_ns"], "loaded": loaded, "zygote_pid": self._pid}
-        self._supervisor = self._fork(
-            lambda: _supervisor(args, theirs, launcher), keep=(theirs, launcher), pdeathsig=False
-        ).pid
+        self._supervisor = self._fork(lambda: _supervisor(args, theirs, launcher), pdeathsig=False).pid
         theirs.close()
-        launcher.close()
+        for fd in launcher:
+            os.close(fd)
 
     def run(self) -> int:
         """Serve fork requests and reap, until the supervisor is gone."""
@@ -142,7 +143,7 @@ class _Zygote:
 
     def _serve(self, message: dict[str, Any], fds: list[int]) -> None:
         target = _KINDS[message["kind"]]
-        forked = self._fork(lambda: target(message["options"], fds), keep=(), log=message["log"])
+        forked = self._fork(lambda: target(message["options"], fds), log=message["log"])
         for fd in fds:
             os.close(fd)
         self._children.add(forked.pid)
@@ -155,28 +156,24 @@ class _Zygote:
         self,
         body: Callable[[], int],
         *,
-        keep: tuple[socket.socket, ...],
         log: str | None = None,
         pdeathsig: bool = True,
     ) -> _Forked:
         pid = os.fork()
         if pid == 0:
-            self._become(body, keep, log, pdeathsig)
+            self._become(body, log, pdeathsig)
         # Reaping happens in this thread only, so the pid is still our child's: (2).
         pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
         return _Forked(pid, pidfd)
 
-    def _become(
-        self, body: Callable[[], int], keep: tuple[socket.socket, ...], log: str | None, pdeathsig: bool
-    ) -> NoReturn:
+    def _become(self, body: Callable[[], int], log: str | None, pdeathsig: bool) -> NoReturn:
         """The child's first steps; never returns into the zygote's loop."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for sock in (self._sock, self._wake_read, self._wake_write):
-                if sock not in keep:
-                    sock.close()
+                sock.close()
             os.setsid()
             if pdeathsig:
                 _die_with_parent(self._pid)
@@ -250,7 +247,7 @@ def _die_with_parent(parent: int) -> None:
 # ---------------------------------------------------------------------------------------------------
 
 
-def _supervisor(args: dict[str, Any], zygote: socket.socket, launcher: socket.socket) -> int:
+def _supervisor(args: dict[str, Any], zygote: socket.socket, launcher: tuple[int, int]) -> int:
     from brokerdemo.cluster import supervisor
 
     return supervisor.main(args, zygote, launcher)

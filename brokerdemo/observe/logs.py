@@ -14,8 +14,18 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-import structlog
-from structlog.typing import EventDict, WrappedLogger
+# structlog's console renderer imports rich, if it is there, for coloured tracebacks. Nobody here asks for those, and
+# it is half of structlog's import time, in a process whose start is part of `up` (measured: 0.27 s with, 0.16 s
+# without).
+_RICH = "rich"
+_hidden = _RICH not in sys.modules
+if _hidden:
+    sys.modules[_RICH] = None  # type: ignore[assignment]  # documented: makes `import rich` an ImportError
+import structlog  # noqa: E402
+from structlog.typing import EventDict, WrappedLogger  # noqa: E402
+
+if _hidden:
+    del sys.modules[_RICH]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
