@@ -1,0 +1,261 @@
+"""The tree behind prep, against a model that is a dict of paths and knows no index, no log and no outstanding change.
+
+Hypothesis draws operations; each is decided by prep and, sometimes later, applied: a decision must come out the same
+whether the ones before it were applied or are still under way.
+"""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from coordination.auth.settings import AuthSettings
+from coordination.errors import KeeperError
+from coordination.state.data_tree import DataTree, kind_of, owner_of_ttl, ttl_of_owner
+from coordination.state.prep import Prep, next_version
+from coordination.state.txn import ErrorTxn, TxnBody, TxnHeader, decode, encode
+from coordination.wire import opcodes
+from coordination.wire.records import OPEN_ACL, STAT, Stat
+from coordination.wire.requests import CheckVersion, Create, Delete, Multi, SetData, WriteOperation
+
+NAMES = ["a", "b", "c"]
+PATHS = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(lambda names: "/" + "/".join(names))
+FLAGS = st.sampled_from([opcodes.PERSISTENT, opcodes.EPHEMERAL, opcodes.PERSISTENT_SEQUENTIAL, opcodes.CONTAINER])
+SESSIONS = st.sampled_from([11, 22])
+VERSIONS = st.sampled_from([-1, 0, 1, 2])
+
+
+@dataclass
+class Twin:
+    """A znode as a child would draw it."""
+
+    data: bytes
+    owner: int
+    czxid: int
+    mzxid: int
+    pzxid: int
+    version: int = 0
+    created: int = 0
+    children: set[str] = field(default_factory=set)
+
+
+def parent(path: str) -> str:
+    return path.rsplit("/", 1)[0] or "/"
+
+
+class TreeAgainstADict(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tree = DataTree()
+        self.prep = Prep(self.tree, AuthSettings().access_control())
+        self.model = {"/": Twin(b"", 0, 0, 0, 0)}
+        self.zxid = 0
+        self.under_way: list[bytes] = []
+        self.multi: list[WriteOperation] = []
+
+    # --- deciding and applying
+
+    def decided(self, session: int, opcode: int, body: TxnBody) -> None:
+        self.under_way.append(encode(TxnHeader(session, 1, self.zxid, 1000 + self.zxid, opcode), body))
+
+    def attempt(self, session: int, operation: WriteOperation) -> None:
+        """One request: prep and the model must agree, also about the error."""
+        self.zxid += 1
+        expected = self.model_code(session, operation, self.model)
+        code, body = 0, None
+        try:
+            body = self.prep._part(operation, session, self.zxid, ())
+        except KeeperError as error:
+            code = error.code
+        assert code == expected, operation
+        if body is None:
+            self.decided(session, opcodes.ERROR, ErrorTxn(code))
+            return
+        self.model_apply(session, operation, self.model)
+        self.decided(session, operation.opcode, body)
+
+    @rule(session=SESSIONS, path=PATHS, data=st.binary(max_size=3), flags=FLAGS)
+    def create(self, session: int, path: str, data: bytes, flags: int) -> None:
+        self.attempt(session, Create(0, opcodes.CREATE2, path, data, OPEN_ACL, flags))
+
+    @rule(session=SESSIONS, path=PATHS, version=VERSIONS)
+    def delete(self, session: int, path: str, version: int) -> None:
+        self.attempt(session, Delete(0, path, version))
+
+    @rule(session=SESSIONS, path=PATHS, data=st.binary(max_size=3), version=VERSIONS)
+    def set_data(self, session: int, path: str, data: bytes, version: int) -> None:
+        self.attempt(session, SetData(0, path, data, version))
+
+    @rule(path=PATHS, version=VERSIONS)
+    def add_check(self, path: str, version: int) -> None:
+        self.multi.append(CheckVersion(0, path, version))
+
+    @rule(path=PATHS, data=st.binary(max_size=3))
+    def add_set(self, path: str, data: bytes) -> None:
+        self.multi.append(SetData(0, path, data, -1))
+
+    @rule(path=PATHS, flags=FLAGS)
+    def add_create(self, path: str, flags: int) -> None:
+        self.multi.append(Create(0, opcodes.CREATE, path, b"m", OPEN_ACL, flags))
+
+    @rule(path=PATHS)
+    def add_delete(self, path: str) -> None:
+        self.multi.append(Delete(0, path, -1))
+
+    @precondition(lambda self: self.multi)
+    @rule(session=SESSIONS)
+    def commit_multi(self, session: int) -> None:
+        """All or nothing, in the model by working on a copy."""
+        operations, self.multi = self.multi, []
+        self.zxid += 1
+        trial = {path: Twin(**{**vars(node), "children": set(node.children)}) for path, node in self.model.items()}
+        codes = []
+        for operation in operations:
+            codes.append(self.model_code(session, operation, trial))
+            if codes[-1]:
+                break
+            self.model_apply(session, operation, trial)
+        body, error = self.prep.multi(Multi(1, operations), session, self.zxid, ())
+        if codes[-1]:
+            assert error is not None
+            said = [part.code for _, part in body.parts if isinstance(part, ErrorTxn)]
+            assert said == [0] * (len(codes) - 1) + [codes[-1]] + [-2] * (len(operations) - len(codes))
+        else:
+            assert error is None
+            self.model = trial
+        self.decided(session, opcodes.MULTI, body)
+
+    @rule(session=SESSIONS)
+    def close_session(self, session: int) -> None:
+        self.zxid += 1
+        body = self.prep.close_session(session, self.zxid)
+        owned = {path for path, node in self.model.items() if node.owner == session}
+        assert body.paths is not None
+        assert set(body.paths) == owned
+        for path in owned:
+            self.model_apply(session, Delete(0, path, -1), self.model)
+        self.decided(session, opcodes.CLOSE_SESSION, body)
+
+    @rule(count=st.integers(1, 5))
+    def apply(self, count: int) -> None:
+        """Some of what is under way is committed."""
+        for payload in self.under_way[:count]:
+            header, body = decode(payload)
+            result = self.tree.apply(header, body, [])
+            for part in result if isinstance(result, list) else [result]:
+                assert part.code == 0 or part.type == opcodes.ERROR
+            self.prep.settled(header.zxid)
+        del self.under_way[:count]
+
+    @invariant()
+    def once_all_is_applied_both_are_the_same(self) -> None:
+        self.tree.check_invariants()
+        if self.under_way:
+            return
+        assert len(self.prep) == 0
+        found = {path: node for path, node in self.tree.nodes.items() if not path.startswith("/zookeeper")}
+        assert set(found) == set(self.model)
+        for path, twin in self.model.items():
+            node, stat = found[path], Stat(*STAT.unpack(found[path].stat))
+            children = set(node.children or ()) - {"zookeeper"}
+            extra = 1 if path == "/" else 0  # /zookeeper itself, which no txn created
+            assert children == twin.children
+            assert (node.data, stat.version, stat.czxid, stat.mzxid, stat.pzxid) == (
+                twin.data,
+                twin.version,
+                twin.czxid,
+                twin.mzxid,
+                twin.pzxid,
+            )
+            assert stat.cversion == 2 * twin.created - len(twin.children) - extra
+            assert stat.num_children == len(twin.children) + extra
+            assert stat.ephemeral_owner == (max(0, twin.owner))
+        twin_tree = DataTree()
+        twin_tree.load(self.tree.acl_table(), list(self.tree.dump()), self.tree.last_zxid)
+        assert {p: n.stat for p, n in twin_tree.nodes.items()} == {p: n.stat for p, n in self.tree.nodes.items()}
+
+    # --- the model
+
+    def model_path(self, operation: WriteOperation, model: dict[str, Twin]) -> str:
+        if isinstance(operation, Create) and operation.flags == opcodes.PERSISTENT_SEQUENTIAL:
+            above = model.get(parent(operation.path))
+            return f"{operation.path}{above.created if above else 0:010d}"
+        return operation.path
+
+    def model_code(self, session: int, operation: WriteOperation, model: dict[str, Twin]) -> int:
+        path = self.model_path(operation, model)
+        above, node = model.get(parent(path)), model.get(path)
+        if isinstance(operation, Create):
+            if above is None:
+                return -101
+            if node is not None:
+                return -110
+            return -108 if above.owner > 0 else 0
+        if isinstance(operation, Delete) and above is None:
+            return -101
+        if node is None:
+            return -101
+        assert isinstance(operation, (Delete, SetData, CheckVersion))
+        if operation.version not in (-1, node.version):
+            return -103
+        return -111 if isinstance(operation, Delete) and node.children else 0
+
+    def model_apply(self, session: int, operation: WriteOperation, model: dict[str, Twin]) -> None:
+        path = self.model_path(operation, model)
+        above, name = model[parent(path)], path.rsplit("/", 1)[1]
+        if isinstance(operation, Create):
+            owner = {opcodes.EPHEMERAL: session, opcodes.CONTAINER: -1}.get(operation.flags, 0)
+            model[path] = Twin(operation.data or b"", owner, self.zxid, self.zxid, self.zxid)
+            above.created += 1
+            above.pzxid = self.zxid
+            above.children.add(name)
+        elif isinstance(operation, Delete):
+            del model[path]
+            above.children.remove(name)
+            above.pzxid = self.zxid
+        elif isinstance(operation, SetData):
+            model[path].data = operation.data or b""
+            model[path].version += 1
+            model[path].mzxid = self.zxid
+
+
+TreeAgainstADict.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestTreeAgainstADict = TreeAgainstADict.TestCase
+
+
+def test_applying_a_txn_twice_changes_nothing() -> None:
+    """A fuzzy snapshot may already hold what the log says again."""
+    tree, prep = DataTree(), Prep(DataTree(), AuthSettings().access_control())
+    prep = Prep(tree, AuthSettings().access_control())
+    steps: list[WriteOperation] = [
+        Create(0, 1, "/a", b"1", OPEN_ACL, 0),
+        Create(0, 1, "/a/b", b"2", OPEN_ACL, opcodes.EPHEMERAL),
+        SetData(0, "/a", b"3", -1),
+        Delete(0, "/a/b", -1),
+        Create(0, 1, "/a/c", b"4", OPEN_ACL, 0),
+    ]
+    entries = []
+    for zxid, step in enumerate(steps, 1):
+        header = TxnHeader(7, 1, zxid, 1000, step.opcode)
+        entries.append((header, prep._part(step, 7, zxid, ())))
+        tree.apply(*entries[-1], [])
+    before = {path: node.stat for path, node in tree.nodes.items()}
+    for header, body in entries[2:]:
+        tree.apply(header, body, [])
+    assert {path: node.stat for path, node in tree.nodes.items()} == before
+    tree.check_invariants()
+
+
+def test_owners() -> None:
+    assert kind_of(0) == "plain"
+    assert kind_of(-(1 << 63)) == "container"
+    assert kind_of(0x1000026A63600CA) == "ephemeral"
+    assert kind_of(owner_of_ttl(5000)) == "ttl"
+    assert ttl_of_owner(owner_of_ttl(5000)) == 5000
+
+
+def test_versions_skip_minus_one() -> None:
+    """ZOOKEEPER-4743: -1 means `any`, so it is never a version."""
+    assert next_version(0x7FFFFFFF, -1, "/a") == -0x80000000
+    assert next_version(-2, -1, "/a") == 0

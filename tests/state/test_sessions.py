@@ -1,0 +1,84 @@
+"""Sessions under a clock that the test moves."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coordination.state.sessions import EXPIRY_BUCKET_MS, Session, SessionTable, first_session_id, password_of
+
+
+def test_expires_after_its_timeout_and_within_a_bucket() -> None:
+    table = SessionTable(1)
+    session = table.track(1, 1000, 0)
+    assert table.expired(999) == []
+    due = table.next_deadline()
+    assert due is not None
+    assert 1000 <= due < 1000 + EXPIRY_BUCKET_MS
+    assert table.expired(due) == [session]
+    assert session.closing
+
+
+def test_a_touched_session_lives_on() -> None:
+    table = SessionTable(1)
+    session = table.track(1, 1000, 0)
+    session.last_heard_ms = 990
+    assert table.expired(1500) == []
+    assert table.expired(1989) == []
+    assert table.expired(2000) == [session]
+
+
+def test_a_shorter_timeout_at_reattachment_counts_at_once() -> None:
+    table = SessionTable(1)
+    session = table.track(1, 40_000, 0)
+    assert table.track(1, 100, 500) is session
+    assert table.expired(620) == [session]
+
+
+def test_a_closing_or_forgotten_session_does_not_expire() -> None:
+    table = SessionTable(1)
+    table.track(1, 100, 0).closing = True
+    table.track(2, 100, 0)
+    table.forget(2)
+    assert table.expired(10_000) == []
+    assert table.next_deadline() is None
+
+
+def test_after_a_restart_everybody_has_the_full_time() -> None:
+    table = SessionTable(1)
+    session = table.track(1, 1000, 0)
+    table.give_all_a_full_timeout(5000)
+    assert table.expired(5990) == []
+    assert table.expired(6000) == [session]
+
+
+def test_ids_are_never_given_twice() -> None:
+    table = SessionTable(first_session_id(1_700_000_000_000))
+    first = table.new_id()
+    table.track(first + 10, 1000, 0)  # seen in the log
+    assert table.new_id() == first + 11
+    assert 0 < first < 1 << 56
+    assert first_session_id(1_700_000_000_001) > first_session_id(1_700_000_000_000)
+
+
+def test_passwords_are_zookeepers() -> None:
+    """A session id and the password the real Apache ZooKeeper 3.9.5 gave with it."""
+    assert password_of(0x1000026A63600CA).hex() == "f47edb9cf79666a0d719e5971479fccf"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(0, 3), st.booleans()), max_size=40),
+    st.lists(st.integers(50, 500), min_size=4, max_size=4),
+)
+def test_against_a_table_without_buckets(moves: list[tuple[int, int, bool]], timeouts: list[int]) -> None:
+    """Nobody expires early; nobody lives more than a bucket too long."""
+    table = SessionTable(1)
+    sessions: dict[int, Session] = {i: table.track(i, timeout, 0) for i, timeout in enumerate(timeouts)}
+    now = 0
+    for step, who, touch in moves:
+        now += step
+        for session in table.expired(now):
+            assert now >= session.last_heard_ms + session.timeout_ms
+            del sessions[session.id]
+        for session in sessions.values():
+            assert now < session.last_heard_ms + session.timeout_ms + EXPIRY_BUCKET_MS
+        if touch and who in sessions:
+            sessions[who].last_heard_ms = now
