@@ -94,6 +94,7 @@ async def test_an_expired_session_is_told_and_a_new_one_made(cluster: Any) -> No
     """The certificate that the broker hands over is good: with it, anybody ends the session."""
     child = cluster.child(1)
     first = await child.events.first(event="broker_registered")
+    await child.events.first(event="controller_elected")
     since = len(child.events.heard)
     assert child.certificate is not None
     outcome = await coordination.close_session(
