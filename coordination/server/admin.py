@@ -128,7 +128,8 @@ class Admin:
     def _conf(self) -> str:
         config, settings = self._config, self._config.pipeline
         lines = {
-            "clientPort": config.port,
+            "clientPort": -1 if config.port is None else config.port,
+            "secureClientPort": -1 if config.secure_port is None else config.secure_port,
             "dataDir": config.data_dir or "",
             "dataLogDir": config.data_log_dir or config.data_dir or "",
             "tickTime": settings.tick_time_ms,

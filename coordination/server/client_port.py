@@ -19,7 +19,8 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -28,6 +29,11 @@ from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
 from coordination.state.connection import NEW, Connection
 from coordination.state.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    import ssl
+
+    from coordination.server.tls import TlsSocket
 
 RECEIVE_BYTES = 65536
 OUTPUT_BYTES_MAX = 16 << 20
@@ -39,13 +45,22 @@ GATHER_SHARE = 0.5  # of a sync, at most
 GATHER_QUIET_NS = 60_000
 
 
+class Listener(NamedTuple):
+    """A socket that accepts; with a context its clients speak TLS."""
+
+    sock: socket.socket
+    context: "ssl.SSLContext | None" = None
+    verify_client_host: bool = False
+
+
 class Client:
     """One socket and what it could not take yet."""
 
-    __slots__ = ("connection", "fd", "host", "reading", "sock", "unsent", "writing")
+    __slots__ = ("connection", "fd", "host", "reading", "sock", "tls", "unsent", "writing")
 
-    def __init__(self, sock: socket.socket, host: str, connection: Connection) -> None:
+    def __init__(self, sock: socket.socket, host: str, connection: Connection, tls: "TlsSocket | None") -> None:
         self.sock = sock
+        self.tls = tls
         self.fd = sock.fileno()
         self.host = host
         self.connection = connection
@@ -58,7 +73,7 @@ class ClientPort:
     def __init__(
         self,
         pipeline: Pipeline,
-        listener: socket.socket,
+        listeners: Sequence[Listener],
         journal: Journal,
         answer_word: Callable[[str], str],
         *,
@@ -67,7 +82,7 @@ class ClientPort:
         self.pipeline = pipeline
         self.writer: LogWriter
         self.after_commit: Callable[[], None] = lambda: None
-        self._listener = listener
+        self._listeners = {each.sock.fileno(): each for each in listeners}
         self._journal = journal
         self._answer_word = answer_word
         self._connections_per_host_max = connections_per_host_max
@@ -90,15 +105,15 @@ class ClientPort:
     async def run(self, writer: LogWriter) -> None:
         """Serve until cancelled; an error of the log comes out of here."""
         self.writer = writer
-        listener_fd, writer_fd = self._listener.fileno(), writer.fileno()
-        self._poller.add(listener_fd)
-        self._poller.add(writer_fd)
+        for listener_fd in self._listeners:
+            self._poller.add(listener_fd)
+        self._poller.add(writer.fileno())
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_time)
                 while True:
                     await trio.lowlevel.wait_readable(self._poller.fileno())
-                    self._serve(listener_fd, writer_fd)
+                    self._serve()
         finally:
             for client in list(self._clients.values()):
                 self._close(client)
@@ -106,16 +121,16 @@ class ClientPort:
 
     # --- one turn
 
-    def _serve(self, listener_fd: int, writer_fd: int) -> None:
+    def _serve(self) -> None:
         """Rounds until nothing is ready, or it is time to let other tasks run."""
         poll = self._poller.ready
         begin = time.monotonic()
         while ready := poll():
             self._set_clock()
-            self._serve_ready(ready, listener_fd, writer_fd)
+            self._serve_ready(ready)
             if self._writers:
                 if self.writer.in_place:
-                    self._gather(listener_fd, writer_fd)
+                    self._gather()
                 else:
                     self._writers.clear()
             self._flush()
@@ -123,7 +138,7 @@ class ClientPort:
                 break
         self._plan()
 
-    def _serve_ready(self, ready: list[tuple[int, int]], listener_fd: int, writer_fd: int) -> None:
+    def _serve_ready(self, ready: list[tuple[int, int]]) -> None:
         clients = self._clients
         for fd, mask in ready:
             client = clients.get(fd)
@@ -132,12 +147,12 @@ class ClientPort:
                     self._receive(client)
                 if mask & WRITABLE and client.writing:
                     self._send(client)
-            elif fd == listener_fd:
-                self._accept()
-            elif fd == writer_fd:
+            elif fd in self._listeners:
+                self._accept(self._listeners[fd])
+            elif fd == self.writer.fileno():
                 self.writer.finished()
 
-    def _gather(self, listener_fd: int, writer_fd: int) -> None:
+    def _gather(self) -> None:
         """Wait a moment for the other writers of the last two batches, so that they share the sync that comes.
 
         A sync costs as much as some ten requests; the clients just answered are about to send their next write.  A lone
@@ -154,7 +169,7 @@ class ClientPort:
                 ready = poll()
                 now = clock()
                 if ready:
-                    self._serve_ready(ready, listener_fd, writer_fd)
+                    self._serve_ready(ready)
                     now = clock()
                     quiet = now + GATHER_QUIET_NS
         self._writers_before_that = self._writers_before
@@ -166,7 +181,7 @@ class ClientPort:
 
     def _receive(self, client: Client) -> None:
         try:
-            data = client.sock.recv(RECEIVE_BYTES)
+            data = client.sock.recv(RECEIVE_BYTES) if client.tls is None else self._decrypt(client, client.tls)
         except BlockingIOError:
             return
         except OSError:
@@ -178,6 +193,23 @@ class ClientPort:
                 self._writers.add(connection)
         else:
             self._close(client)
+
+    def _decrypt(self, client: Client, tls: "TlsSocket") -> bytes:
+        """What recv gives, of a TLS client; the pipeline hears of its certificate before its first byte."""
+        established = tls.established
+        try:
+            data = tls.receive()
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                self._journal.write("tls_refused", host=client.host, reason=str(error))
+            raise
+        if tls.pending:
+            self._keep_unsent(client, client.unsent)
+        if tls.established and not established and tls.certificate is not None:
+            self.pipeline.certified(client.connection, tls.certificate)
+        if data is None:
+            raise BlockingIOError
+        return data
 
     def _flush(self) -> None:
         """Persist, send, answer words, log: what the pipeline has ready."""
@@ -208,20 +240,22 @@ class ClientPort:
             self._pause(False)
 
     def _send(self, client: Client) -> None:
-        connection = client.connection
+        connection, tls = client.connection, client.tls
         out = connection.out
         if client.unsent:
             data = client.unsent
         elif out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
+        elif tls is not None and tls.pending:
+            data = b""
         else:
             if connection.closing:
                 self._close(client)
             return
         while True:
             try:
-                sent = client.sock.send(data)
+                sent = client.sock.send(data) if tls is None else tls.send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -235,7 +269,9 @@ class ClientPort:
             data = b"".join(out)
             out.clear()
         client.unsent = b""
-        if connection.closing:
+        if tls is not None and tls.pending:
+            self._keep_unsent(client, b"")
+        elif connection.closing:
             self._close(client)
         elif client.writing:
             client.writing = False
@@ -263,10 +299,10 @@ class ClientPort:
         for client in list(self._clients.values()):
             self._watch(client)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: Listener) -> None:
         for _ in range(ACCEPTS_PER_ROUND):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.sock.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -286,8 +322,9 @@ class ClientPort:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._per_host[host] = held + 1
+            tls = None if listener.context is None else _tls_socket(sock, listener, host)
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
-            client = self._clients[sock.fileno()] = Client(sock, host, connection)
+            client = self._clients[sock.fileno()] = Client(sock, host, connection, tls)
             self._sessionless.append((self.pipeline.now_ms + SESSIONLESS_MS, connection))
             self._poller.add(client.fd)
             if self._paused:
@@ -296,16 +333,19 @@ class ClientPort:
     def _accept_again(self, accepting: bool) -> None:
         if accepting != self._accepting:
             self._accepting = accepting
-            if accepting:
-                self._poller.add(self._listener.fileno())
-            else:
-                self._poller.remove(self._listener.fileno())
+            for listener_fd in self._listeners:
+                if accepting:
+                    self._poller.add(listener_fd)
+                else:
+                    self._poller.remove(listener_fd)
 
     def _close(self, client: Client) -> None:
         if self._clients.pop(client.fd, None) is None:
             return
         self.pipeline.closed(client.connection)
         self._poller.remove(client.fd)
+        if client.tls is not None:
+            client.tls.say_goodbye()
         client.sock.close()
         left = self._per_host[client.host] - 1
         if left:
@@ -338,7 +378,7 @@ class ClientPort:
             # Bytes that lie in our sockets are heard before anyone is declared dead: a server that was
             # held up must not blame its clients for it.
             await trio.lowlevel.checkpoint()
-            self._serve(self._listener.fileno(), self.writer.fileno())
+            self._serve()
             self._set_clock()
             self.pipeline.tick()
             while self._sessionless and self._sessionless[0][0] <= self.pipeline.now_ms:
@@ -347,3 +387,10 @@ class ClientPort:
                 if client is not None and client.connection is connection and connection.phase == NEW:
                     self._close(client)
             self._flush()
+
+
+def _tls_socket(sock: socket.socket, listener: Listener, host: str) -> "TlsSocket":
+    from coordination.server.tls import TlsSocket  # only a server with a secure port pays for importing ssl
+
+    assert listener.context is not None
+    return TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")

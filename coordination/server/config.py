@@ -20,7 +20,7 @@ from coordination.wire.server_connection import WORDS
 ALL_WORDS = frozenset(word.decode() for word in WORDS)
 SNAP_COUNT_DEFAULT = 100_000
 
-# Keys of zoo.cfg that mean something elsewhere in ZooKeeper and nothing for a server of one without TLS: known, ignored.
+# Keys of zoo.cfg that mean something elsewhere in ZooKeeper and nothing for a server of one: known, ignored.
 _KNOWN_AND_IGNORED = frozenset(
     (
         "admin.enableServer",
@@ -49,7 +49,12 @@ class ConfigError(Exception):
 @dataclass(frozen=True, slots=True)
 class Config:
     host: str = "127.0.0.1"
-    port: int = 2181
+    port: int | None = 2181
+    """None: only the secure port is served."""
+    secure_host: str = "127.0.0.1"
+    secure_port: int | None = None
+    ssl: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The keys `ssl.*`; they may hold passwords."""
     data_dir: Path | None = None
     """None: in memory, nothing is kept."""
     data_log_dir: Path | None = None
@@ -108,9 +113,11 @@ def build(
     most = options.get("max_session_timeout_ms") or (20 * tick_ms if most == -1 else most)
     if least > most:
         raise ConfigError(f"minSessionTimeout ({least} ms) is above maxSessionTimeout ({most} ms); swap or widen them.")
+    secure = "secureClientPort" in merged
+    only_secure = secure and "clientPort" not in merged
     named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
     try:
-        auth = auth_settings.read(named, jaas_text=jaas_text, secure="secureClientPort" in merged)
+        auth = auth_settings.read(named, jaas_text=jaas_text, secure=secure)
     except auth_settings.AuthSettingsError as error:
         raise ConfigError(str(error)) from None
     pipeline = Settings(
@@ -125,7 +132,10 @@ def build(
     )
     config = Config(
         host=reader.text("clientPortAddress", "127.0.0.1"),
-        port=reader.integer("clientPort", 2181, at_least=0),
+        port=None if only_secure else reader.integer("clientPort", 2181, at_least=0),
+        secure_host=reader.text("secureClientPortAddress", reader.text("clientPortAddress", "127.0.0.1")),
+        secure_port=reader.integer("secureClientPort", 0, at_least=0) if secure else None,
+        ssl={key: value for key, value in merged.items() if key.startswith("ssl.")},
         pipeline=pipeline,
         max_client_connections=reader.integer("maxClientCnxns", 60, at_least=0),
         words=_words(reader.text("4lw.commands.whitelist", "srvr")),
@@ -143,7 +153,10 @@ def build(
             sorted(
                 key
                 for key in merged
-                if key not in reader.read and key not in _KNOWN_AND_IGNORED and not auth_settings.knows(key)
+                if key not in reader.read
+                and key not in _KNOWN_AND_IGNORED
+                and not auth_settings.knows(key)
+                and not key.startswith("ssl.")
             )
         ),
     )

@@ -18,14 +18,14 @@ import time
 import trio
 
 from coordination.server.admin import Admin
-from coordination.server.client_port import ClientPort
-from coordination.server.config import Config
+from coordination.server.client_port import ClientPort, Listener
+from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.state.pipeline import Pipeline
 from coordination.storage import MemoryLog, StorageError, TransactionLog, TxnSnapLog
 
-EXIT_OK, EXIT_STORAGE, EXIT_PORT = 0, 5, 6
+EXIT_OK, EXIT_SETTINGS, EXIT_STORAGE, EXIT_PORT = 0, 2, 5, 6
 BACKLOG = 1024
 
 
@@ -34,17 +34,22 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
     assert __debug__, "invariants are asserts: do not run the server with -O"
     journal = journal or Journal()
     _raise_file_limit()
+    listeners: list[Listener] = []
     try:
-        listener = _listen(config)
-    except OSError as error:
-        print(
-            f"Cannot listen on {config.host}:{config.port}: {error.strerror or error}. Another server may hold the port. "
-            "Choose one with --port, or stop the other.",
-            file=sys.stderr,
-        )
+        if config.port is not None:
+            listeners.append(Listener(_listen(config.host, config.port)))
+        if config.secure_port is not None:
+            listeners.append(_listen_securely(config, config.secure_port))
+    except PortTakenError as error:
+        _close_all(listeners)
+        print(error, file=sys.stderr)
         return EXIT_PORT
+    except ConfigError as error:
+        _close_all(listeners)
+        print(f"Cannot use the settings: {error}", file=sys.stderr)
+        return EXIT_SETTINGS
     try:
-        return trio.run(_serve, config, listener, ready_fd, journal)
+        return trio.run(_serve, config, listeners, ready_fd, journal)
     except (StorageError, BaseExceptionGroup) as failure:
         reason = _innermost(failure)
         if not isinstance(reason, StorageError):
@@ -52,7 +57,7 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
         print(reason, file=sys.stderr)
         return EXIT_STORAGE
     finally:
-        listener.close()
+        _close_all(listeners)
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -61,20 +66,46 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _listen(config: Config) -> socket.socket:
-    info = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = info[0]
-    listener = socket.socket(family, kind, protocol)
+class PortTakenError(Exception):
+    """A port cannot be listened on."""
+
+
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        # A server that was killed must get its port back at once.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = info[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            # A server that was killed must get its port back at once.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setblocking(False)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise PortTakenError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. Another server may hold the port. "
+            "Choose one with --port, or stop the other."
+        ) from None
     return listener
+
+
+def _listen_securely(config: Config, port: int) -> Listener:
+    from coordination.server import tls  # ssl is a slow import, and most servers have no secure port
+
+    try:
+        settings = tls.settings_from(config.ssl)
+        context = tls.server_context(settings)
+    except tls.TlsError as error:
+        raise ConfigError(str(error)) from None
+    return Listener(_listen(config.secure_host, port), context, settings.verify_client_host)
+
+
+def _close_all(listeners: list[Listener]) -> None:
+    for listener in listeners:
+        listener.sock.close()
 
 
 def _raise_file_limit() -> None:
@@ -85,7 +116,7 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _serve(config: Config, listener: socket.socket, ready_fd: int | None, journal: Journal) -> int:
+async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None, journal: Journal) -> int:
     pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000)
     pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
     for key in config.ignored:
@@ -110,7 +141,7 @@ async def _serve(config: Config, listener: socket.socket, ready_fd: int | None, 
     admin: Admin
     port = ClientPort(
         pipeline,
-        listener,
+        listeners,
         journal,
         lambda word: admin.answer(word),
         connections_per_host_max=config.max_client_connections,
@@ -119,8 +150,11 @@ async def _serve(config: Config, listener: socket.socket, ready_fd: int | None, 
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_end_at_signal, nursery.cancel_scope)
-            number = listener.getsockname()[1]
+            numbers = [each.sock.getsockname()[1] for each in listeners]
+            number = numbers[0]
             journal.write("serving", host=config.host, port=number, data=str(config.data_dir or "in memory"))
+            if config.secure_port is not None:
+                journal.write("serving_tls", host=config.secure_host, port=numbers[-1])
             if ready_fd is not None:
                 os.write(ready_fd, f"ready {number}\n".encode())
                 os.close(ready_fd)

@@ -1,0 +1,387 @@
+"""TLS for the client port: files and settings -> one SSLContext; a socket that speaks it, without ever blocking.
+
+In: the ssl.* settings, files in PEM or PKCS#12, a connected socket.  Out: a context; plain bytes in and out; the
+certificate of
+a client that showed one.  Knows no record and no session.  Answers to ZooKeeper's X509Util, ZKTrustManager and the
+SSL handler of
+NettyServerCnxnFactory.
+
+(1) One function builds every context; what it cannot honour (revocation checks, Java key stores) is refused, never
+    skipped.
+(2) A client certificate counts only after the handshake verified it against the trust store.  A hostname check
+    compares the socket's
+    address with the certificate's own entries: no DNS is asked, forwards or backwards (CVE-2026-24281).
+(3) A private key never touches the disk on its way from PKCS#12, and no password stands in a message.
+(4) `TlsSocket.receive` leaves no plain byte behind: what a poller cannot see must not wait.
+(5) TLS 1.2 at least, no renegotiation, no compression.
+"""
+
+import os
+import socket
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordination.auth import ip_address
+from coordination.secret import Secret
+
+NEED, WANT, NONE = "need", "want", "none"
+_VERIFY = {NEED: ssl.CERT_REQUIRED, WANT: ssl.CERT_OPTIONAL, NONE: ssl.CERT_NONE}
+_VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+PEM, PKCS12, JKS = "PEM", "PKCS12", "JKS"
+RECEIVE_BYTES = 65536
+SEND_BYTES = 1 << 18  # plain bytes encrypted at a time: what a slow reader makes us hold is bounded by this
+
+
+class TlsError(Exception):
+    """TLS cannot be served so: what, why, what to do.  Holds no password."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    key_store: Path | None = None
+    key_store_type: str = ""
+    key_store_password: Secret | None = None
+    private_key: Path | None = None
+    """PEM only: the key, if it is not in the key store's file."""
+    trust_store: Path | None = None
+    trust_store_type: str = ""
+    trust_store_password: Secret | None = None
+    client_auth: str = NEED
+    verify_client_host: bool = False
+    protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
+    ciphers: tuple[str, ...] = ()
+
+
+def settings_from(values: Mapping[str, str]) -> TlsSettings:
+    """The `ssl.*` keys, without the prefix `zookeeper.` (source: X509Util, ClientX509Util)."""
+    for key, why in (
+        ("ssl.crl", "this server cannot check revocation lists"),
+        ("ssl.ocsp", "this server cannot ask for revocation by OCSP"),
+    ):
+        if values.get(key, "false").strip().lower() == "true":
+            raise TlsError(f"{key}=true: {why}, and will not serve as if it did. Set it to false")
+    if values.get("ssl.context.supplier.class"):
+        raise TlsError("ssl.context.supplier.class: this server loads no classes. Remove the line")
+    if values.get("ssl.authProvider", "x509") != "x509":
+        raise TlsError(f"ssl.authProvider={values['ssl.authProvider']}: this server has x509 only. Remove the line")
+    client_auth = values.get("ssl.clientAuth", NEED).strip().lower() or NEED
+    if client_auth not in _VERIFY:
+        raise TlsError(f"ssl.clientAuth={client_auth}: take one of {', '.join(_VERIFY)}")
+    protocols = _list(values.get("ssl.enabledProtocols") or values.get("ssl.protocol", ""))
+    wrong = [each for each in protocols if each not in _VERSIONS]
+    if wrong:
+        raise TlsError(f"TLS protocol {', '.join(wrong)}: take {' and/or '.join(_VERSIONS)} (ssl.enabledProtocols)")
+    if values.get("ssl.protocol") == "TLSv1.2" and not values.get("ssl.enabledProtocols"):
+        protocols = ("TLSv1.2",)
+    return TlsSettings(
+        key_store=_path(values, "ssl.keyStore.location"),
+        key_store_type=values.get("ssl.keyStore.type", "").upper(),
+        key_store_password=_password(values, "ssl.keyStore"),
+        private_key=_path(values, "ssl.keyStore.keyLocation"),
+        trust_store=_path(values, "ssl.trustStore.location"),
+        trust_store_type=values.get("ssl.trustStore.type", "").upper(),
+        trust_store_password=_password(values, "ssl.trustStore"),
+        client_auth=client_auth,
+        verify_client_host=values.get("ssl.clientHostnameVerification", "false").strip().lower() == "true",
+        protocols=protocols or tuple(_VERSIONS),
+        ciphers=_list(values.get("ssl.ciphersuites", "")),
+    )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
+def _path(values: Mapping[str, str], key: str) -> Path | None:
+    text = values.get(key, "").strip()
+    return Path(text) if text else None
+
+
+def _password(values: Mapping[str, str], store: str) -> Secret | None:
+    """`.password`, or the content of the file `.passwordPath` names."""
+    path = values.get(f"{store}.passwordPath", "").strip()
+    if path:
+        try:
+            return Secret(Path(path).read_bytes().strip())
+        except OSError as error:
+            raise TlsError(
+                f"{store}.passwordPath={path}: {error.strerror}. Correct the path, or give .password"
+            ) from None
+    text = values.get(f"{store}.password", "")
+    return Secret(text.encode()) if text else None
+
+
+# --- the context
+
+
+def server_context(settings: TlsSettings) -> ssl.SSLContext:
+    """The context of the secure port; `TlsError` names the setting and the file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    versions = sorted(_VERSIONS[each] for each in settings.protocols)
+    context.minimum_version, context.maximum_version = versions[0], versions[-1]
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.verify_mode = _VERIFY[settings.client_auth]
+    if settings.ciphers:
+        _set_ciphers(context, settings.ciphers)
+    _load_key(context, settings)
+    if settings.client_auth != NONE:
+        _load_trust(context, settings)
+    return context
+
+
+def _set_ciphers(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
+    """Java's names of suites; those of TLS 1.3 are always on and cannot be chosen from here."""
+    older = [_openssl_name(name) for name in names if "_WITH_" in name]
+    if not older:
+        return
+    try:
+        context.set_ciphers(":".join(older))
+    except ssl.SSLError:
+        raise TlsError(
+            f"ssl.ciphersuites: none of {', '.join(names)} is known here. Take others, or leave it out"
+        ) from None
+
+
+def _openssl_name(java: str) -> str:
+    """TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 -> ECDHE-RSA-AES128-GCM-SHA256."""
+    keys, _, cipher = java.removeprefix("TLS_").partition("_WITH_")
+    cipher = cipher.replace("AES_128", "AES128").replace("AES_256", "AES256").replace("_CBC", "")
+    cipher = cipher.replace("CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305")
+    return f"{'' if keys == 'RSA' else keys + '_'}{cipher}".replace("_", "-")
+
+
+def _load_key(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    if settings.key_store is None:
+        raise TlsError("secureClientPort is set and ssl.keyStore.location is not: name a PEM or PKCS#12 file there")
+    where = f"ssl.keyStore.location={settings.key_store}"
+    data = _read(settings.key_store, where)
+    password = b"" if settings.key_store_password is None else settings.key_store_password.reveal()
+    with _as_pem_file(data, settings, where, password) as (path, pem_password):
+        try:
+            context.load_cert_chain(path, settings.private_key, password=lambda: pem_password)
+        except ssl.SSLError as error:
+            if error.reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ") or "PEM lib" in str(error):
+                why = "no private key with its certificate in it, or ssl.keyStore.password does not open it"
+            else:
+                why = f"{error.reason}"
+            raise TlsError(f"{where}: {why}. It must hold the key and the certificate, in PEM or PKCS#12") from None
+        except OSError as error:
+            raise TlsError(f"ssl.keyStore.keyLocation={settings.private_key}: {error.strerror}. Correct it") from None
+
+
+def _load_trust(context: ssl.SSLContext, settings: TlsSettings) -> None:
+    if settings.trust_store is None:
+        raise TlsError(
+            f"ssl.clientAuth is {settings.client_auth} and ssl.trustStore.location is not set: nobody says which "
+            "client certificates to trust. Name a file with the certificate authorities, or set ssl.clientAuth=none"
+        )
+    where = f"ssl.trustStore.location={settings.trust_store}"
+    data = _read(settings.trust_store, where)
+    if _type_of(data, settings.trust_store_type, where) == PKCS12:
+        password = b"" if settings.trust_store_password is None else settings.trust_store_password.reveal()
+        data = _trusted_from_pkcs12(data, password, where)
+    try:
+        context.load_verify_locations(cadata=data.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        raise TlsError(f"{where}: holds no certificates in PEM. Give the authorities' certificates") from None
+
+
+def _read(path: Path, where: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise TlsError(f"{where}: {error.strerror}. Correct the path, or its permissions") from None
+
+
+def _type_of(data: bytes, said: str, where: str) -> str:
+    """PEM or PKCS12, by what is in the file; what the settings say must agree with it."""
+    if data[:4] == b"\xfe\xed\xfe\xed":
+        found = JKS
+    elif data[:1] == b"\x30":
+        found = PKCS12
+    else:
+        found = PEM
+    if found == JKS or said in (JKS, "BCFKS"):
+        raise TlsError(
+            f"{where}: a Java key store ({said or found}), which this server does not read. Convert it: "
+            "keytool -importkeystore -srckeystore OLD.jks -destkeystore NEW.p12 -deststoretype PKCS12"
+        )
+    if said and said != found:
+        raise TlsError(f"{where}: the type given is {said}, the file looks like {found}. Correct one of them")
+    return found
+
+
+@contextmanager
+def _as_pem_file(data: bytes, settings: TlsSettings, where: str, password: bytes) -> Iterator[tuple[str | Path, bytes]]:
+    """A path OpenSSL can read key and certificate from, and the key's password there."""
+    if _type_of(data, settings.key_store_type, where) == PEM:
+        assert settings.key_store is not None
+        yield settings.key_store, password
+        return
+    pem_password = os.urandom(24).hex().encode()
+    pem = _key_from_pkcs12(data, password, pem_password, where)
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("key-store")
+        try:
+            os.write(fd, pem)
+            yield f"/proc/self/fd/{fd}", pem_password
+        finally:
+            os.close(fd)
+        return
+    # pragma: no cover - other systems: encrypted under a password nobody keeps, for a moment, for us alone
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pem)
+        file.flush()
+        yield file.name, pem_password
+
+
+def _key_from_pkcs12(data: bytes, password: bytes, pem_password: bytes, where: str) -> bytes:
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.serialization import pkcs12
+    except ImportError:
+        raise _no_cryptography(where) from None
+    try:
+        key, certificate, chain = pkcs12.load_key_and_certificates(data, password or None)
+    except ValueError:
+        raise TlsError(f"{where}: not PKCS#12, or the password (ssl.keyStore.password) does not open it") from None
+    if key is None or certificate is None:
+        raise TlsError(f"{where}: holds no private key with its certificate. Export both into it")
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(pem_password),
+    )
+    return pem + b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (certificate, *chain))
+
+
+def _trusted_from_pkcs12(data: bytes, password: bytes, where: str) -> bytes:
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.serialization import pkcs12
+    except ImportError:
+        raise _no_cryptography(where) from None
+    try:
+        store = pkcs12.load_pkcs12(data, password or None)
+    except ValueError:
+        raise TlsError(f"{where}: not PKCS#12, or the password (ssl.trustStore.password) does not open it") from None
+    held = [*store.additional_certs, *([store.cert] if store.cert is not None else [])]
+    return b"".join(each.certificate.public_bytes(serialization.Encoding.PEM) for each in held)
+
+
+def _no_cryptography(where: str) -> TlsError:
+    return TlsError(
+        f"{where}: a PKCS#12 file, and the package cryptography, which reads it, is not installed. "
+        "Install brokerdemo[pkcs12], or give the same in PEM"
+    )
+
+
+# --- a connection
+
+
+class TlsSocket:
+    """One accepted connection.  `pending`: encrypted bytes the socket has not taken yet."""
+
+    __slots__ = ("_in", "_object", "_out", "_sock", "_unsent", "_verify_host", "certificate", "established")
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, verify_host: str = "") -> None:
+        """`verify_host`: the client's address, if its certificate must name it."""
+        self._sock = sock
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._in, self._out, server_side=True)
+        self._unsent = b""
+        self._verify_host = verify_host
+        self.established = False
+        self.certificate: bytes | None = None
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._unsent) or self._out.pending > 0
+
+    def receive(self) -> bytes | None:
+        """What came, decrypted: None if nothing for us came, b"" at the end.  `OSError` (`ssl.SSLError`) if TLS is
+        violated.
+        """
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        if not data:
+            return b""
+        self._in.write(data)
+        try:
+            if not self.established and not self._shake_hands():
+                return None
+            return self._decrypt()
+        finally:
+            # An alert that says what was wrong goes out too, if the socket takes it.
+            self.flush()
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        self.certificate = self._object.getpeercert(binary_form=True)
+        if self._verify_host and self.certificate is not None:
+            check_address(self._object.getpeercert() or {}, self._verify_host)
+        self.established = True
+        return True
+
+    def _decrypt(self) -> bytes | None:
+        plain: list[bytes] = []
+        try:
+            while piece := self._object.read(RECEIVE_BYTES):
+                plain.append(piece)
+        except ssl.SSLWantReadError:
+            return b"".join(plain) or None
+        except ssl.SSLZeroReturnError:
+            pass
+        return b"".join(plain)  # the other side said goodbye: its last bytes, or the end
+
+    def send(self, data: bytes) -> int:
+        """How many of these plain bytes were taken; 0 while the socket is full."""
+        if not self.flush() or not self.established or not data:
+            return 0
+        taken = self._object.write(memoryview(data)[:SEND_BYTES])
+        self.flush()
+        return taken
+
+    def flush(self) -> bool:
+        """Give the socket what is encrypted; True if nothing is left."""
+        self._unsent += self._out.read()
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except BlockingIOError:
+                return False
+            self._unsent = self._unsent[sent:]
+        return True
+
+    def say_goodbye(self) -> None:
+        """The close_notify, if the socket takes it; the answer is not waited for."""
+        if not self.established:
+            return
+        try:
+            self._object.unwrap()
+        except (ssl.SSLError, OSError):
+            pass
+        try:
+            self.flush()
+        except OSError:
+            pass
+
+
+def check_address(certificate: Mapping[str, object], address: str) -> None:
+    """`ssl.SSLError` unless the certificate names this IP address among its own entries."""
+    entries = certificate.get("subjectAltName", ())
+    assert isinstance(entries, tuple)
+    mine = ip_address.parse(ip_address.java_text(address))
+    for kind, value in entries:
+        if kind == "IP Address" and mine is not None and ip_address.parse(ip_address.java_text(value.lower())) == mine:
+            return
+    raise ssl.SSLError(f"the client's certificate does not name its address {address} (ssl.clientHostnameVerification)")
