@@ -186,7 +186,7 @@ class Prep:
         creations = parent.creations + 1
         ephemeral = flags in _EPHEMERAL_FLAGS
         txn: CreateTxn | CreateContainerTxn | CreateTtlTxn
-        if flags == opcodes.CONTAINER:
+        if request.opcode == opcodes.CREATE_CONTAINER:  # the opcode decides, not the flag, as in ZooKeeper
             owner = CONTAINER_OWNER
             txn = CreateContainerTxn(path, request.data, acl, creations)
         elif with_ttl:

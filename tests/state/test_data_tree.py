@@ -77,7 +77,8 @@ class TreeAgainstADict(RuleBasedStateMachine):
 
     @rule(session=SESSIONS, path=PATHS, data=st.binary(max_size=3), flags=FLAGS)
     def create(self, session: int, path: str, data: bytes, flags: int) -> None:
-        self.attempt(session, Create(0, opcodes.CREATE2, path, data, OPEN_ACL, flags))
+        opcode = opcodes.CREATE_CONTAINER if flags == opcodes.CONTAINER else opcodes.CREATE2
+        self.attempt(session, Create(0, opcode, path, data, OPEN_ACL, flags))
 
     @rule(session=SESSIONS, path=PATHS, version=VERSIONS)
     def delete(self, session: int, path: str, version: int) -> None:
@@ -97,7 +98,8 @@ class TreeAgainstADict(RuleBasedStateMachine):
 
     @rule(path=PATHS, flags=FLAGS)
     def add_create(self, path: str, flags: int) -> None:
-        self.multi.append(Create(0, opcodes.CREATE, path, b"m", OPEN_ACL, flags))
+        opcode = opcodes.CREATE_CONTAINER if flags == opcodes.CONTAINER else opcodes.CREATE
+        self.multi.append(Create(0, opcode, path, b"m", OPEN_ACL, flags))
 
     @rule(path=PATHS)
     def add_delete(self, path: str) -> None:

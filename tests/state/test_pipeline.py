@@ -1,8 +1,8 @@
 """The pipeline, driven without socket, clock or disk: what leaves, in which order, and what must not be seen yet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -69,6 +69,11 @@ class Machine:
         return successor
 
 
+class Answer(NamedTuple):
+    header: ReplyHeader
+    body: bytes
+
+
 class Client:
     def __init__(self, machine: Machine, connection: Connection) -> None:
         self.machine = machine
@@ -92,21 +97,28 @@ class Client:
     def send(self, *wanted: requests.Request) -> None:
         self.machine.pipeline.receive(self.connection, b"".join(encode(each) for each in wanted))
 
-    def received(self) -> list[tuple[ReplyHeader, bytes] | WatcherEvent]:
+    def answers(self) -> list[Answer]:
+        """What would have been sent by now; there must be no event in it."""
+        received = self.received()
+        found = [each for each in received if isinstance(each, Answer)]
+        assert found == received
+        return found
+
+    def received(self) -> list[Answer | WatcherEvent]:
         """Everything that would have been sent by now."""
         raw = b"".join(self.connection.out)
         self.connection.out.clear()
         return list(self._frames(raw))
 
-    def _frames(self, raw: bytes) -> Iterator[tuple[ReplyHeader, bytes] | WatcherEvent]:
+    def _frames(self, raw: bytes) -> Iterator[Answer | WatcherEvent]:
         pos = 0
         while pos < len(raw):
             end = pos + 4 + unpack_int(raw, pos)[0]
             header, after = decode_header(raw, pos + 4, end)
-            yield decode_event(raw, after, end) if header.xid == -1 else (header, raw[after:end])
+            yield decode_event(raw, after, end) if header.xid == -1 else Answer(header, raw[after:end])
             pos = end
 
-    def call(self, request: requests.Request) -> tuple[ReplyHeader, bytes]:
+    def call(self, request: requests.Request) -> Answer:
         """Send, persist, and the one answer."""
         self.send(request)
         self.machine.persist()
@@ -124,8 +136,8 @@ def create(path: str, flags: int = 0, xid: int = 1, acl: tuple[Acl, ...] = OPEN_
     return requests.Create(xid, opcodes.CREATE, path, b"v", acl, flags)
 
 
-def xids(received: list[tuple[ReplyHeader, bytes] | WatcherEvent]) -> list[int | str]:
-    return [each.path if isinstance(each, WatcherEvent) else each[0].xid for each in received]
+def xids(received: Sequence[Answer | WatcherEvent]) -> list[int | str]:
+    return [each.path if isinstance(each, WatcherEvent) else each.header.xid for each in received]
 
 
 # --- durability and order
@@ -136,7 +148,7 @@ def test_nothing_of_a_write_shows_before_it_is_persisted(machine: Machine) -> No
     writer.send(create("/a", xid=1))
     assert writer.received() == []
     reader.send(requests.Exists(1, "/a", True))
-    assert reader.received()[0][0].err == -101  # type: ignore[index]
+    assert reader.answers()[0].header.err == -101
     machine.persist()
     assert xids(writer.received()) == [1]
     assert reader.received() == [WatcherEvent(opcodes.EVENT_CREATED, 3, "/a")]
@@ -153,10 +165,10 @@ def test_a_read_behind_an_own_write_waits_for_it_and_sees_it(machine: Machine) -
     )
     assert client.received() == []
     machine.persist()
-    answers = client.received()
+    answers = client.answers()
     assert xids(answers) == [1, 2, 3, 4, -2]
-    assert b"new" not in answers[1][1]
-    assert b"new" in answers[3][1]
+    assert b"new" not in answers[1].body
+    assert b"new" in answers[3].body
 
 
 def test_a_prefix_may_be_persisted_first(machine: Machine) -> None:
@@ -222,8 +234,8 @@ def test_a_multi_is_all_or_nothing_and_a_later_request_sees_neither_half(machine
         requests.Multi(3, [requests.SetData(0, "/a", b"x", 0), requests.Delete(0, "/a", -1)]),
     )
     machine.persist()
-    answers = client.received()
-    assert answers[0][1].hex() == (
+    answers = client.answers()
+    assert answers[0].body.hex() == (
         "ffffffff00"
         + "00000000" * 2
         + "ffffffff00"
@@ -232,7 +244,7 @@ def test_a_multi_is_all_or_nothing_and_a_later_request_sees_neither_half(machine
         + "ffffff99" * 2
         + "ffffffff01ffffffff"
     )
-    assert [each[0].err for each in answers] == [0, 0, 0]  # type: ignore[union-attr]
+    assert [each.header.err for each in answers] == [0, 0, 0]
     assert "/a" not in machine.pipeline.tree.nodes
     machine.pipeline.tree.check_invariants()
 
@@ -258,7 +270,7 @@ def test_expiry_deletes_ephemerals_and_closes_the_connection(machine: Machine) -
     assert "/e" in machine.pipeline.tree.nodes
     machine.tick(30)
     client.send(requests.GetData(9, "/e", False))  # closing, not yet closed
-    assert client.received()[0][0].err == -112  # type: ignore[index]
+    assert client.answers()[0].header.err == -112
     machine.persist()
     assert client.connection.closing
     assert other.received() == [WatcherEvent(opcodes.EVENT_DELETED, 3, "/e")]
@@ -333,7 +345,7 @@ def test_an_ephemeral_still_under_way_goes_with_its_session(machine: Machine) ->
     client = machine.client()
     client.send(create("/e", opcodes.EPHEMERAL), requests.CloseSession(2), create("/late", xid=3))
     machine.persist()
-    assert [each[0].err for each in client.received()][:2] == [0, 0]  # type: ignore[union-attr]
+    assert [each.header.err for each in client.answers()][:2] == [0, 0]
     assert set(machine.pipeline.tree.nodes) == {"/", "/zookeeper", "/zookeeper/quota", "/zookeeper/config"}
 
 
@@ -371,7 +383,7 @@ def test_acls_are_enforced_and_events_filtered(machine: Machine) -> None:
     assert owner.call(requests.Auth(-4, "digest", b"bob:pw"))[0].err == 0
     secret = (Acl(31, "auth", ""),)
     assert owner.call(create("/s", acl=secret))[0].err == 0
-    assert stranger.call(requests.GetData(1, "/s", False))[0].err == -102
+    assert stranger.call(requests.GetData(1, "/s", False)).header.err == -102
     assert stranger.call(requests.SetData(2, "/s", b"x", -1))[0].err == -102
     assert stranger.call(create("/s/x"))[0].err == -102
     assert stranger.call(requests.GetAcl(4, "/s"))[0].err == -102
@@ -387,16 +399,16 @@ def test_internal_and_unknown_operations_are_refused_in_order(machine: Machine, 
     raw = frame((5).to_bytes(4, "big") + opcode.to_bytes(4, "big", signed=True))
     machine.pipeline.receive(client.connection, raw)
     machine.persist()
-    answers = client.received()
-    assert [(each[0].xid, each[0].err) for each in answers] == [(1, 0), (5, -6)]  # type: ignore[union-attr]
-    assert answers[1][0].zxid == -1  # type: ignore[union-attr]
+    answers = client.answers()
+    assert [(each.header.xid, each.header.err) for each in answers] == [(1, 0), (5, -6)]
+    assert answers[1].header.zxid == -1
     assert client.connection.closing
 
 
 def test_a_record_that_cannot_be_read_is_answered_and_harms_nobody(machine: Machine) -> None:
     client = machine.client()
     machine.pipeline.receive(client.connection, frame(bytes.fromhex("00000007000000047fffffff")))
-    assert client.received()[0][0] == ReplyHeader(7, machine.pipeline.tree.last_zxid, -5)  # type: ignore[index]
+    assert client.answers()[0].header == ReplyHeader(7, machine.pipeline.tree.last_zxid, -5)
     assert client.call(create("/a"))[0].err == 0
 
 
@@ -421,8 +433,8 @@ def test_set_watches_tells_what_was_missed_before_its_reply(machine: Machine) ->
 
 def test_an_emptied_container_is_removed_and_a_new_one_is_not(machine: Machine) -> None:
     client = machine.client(timeout_ms=40_000)
-    client.call(create("/c", opcodes.CONTAINER))
-    client.call(create("/fresh", opcodes.CONTAINER))
+    for path in ("/c", "/fresh"):
+        client.call(requests.Create(1, opcodes.CREATE_CONTAINER, path, b"", OPEN_ACL, opcodes.CONTAINER))
     client.call(create("/c/x"))
     client.call(requests.Delete(3, "/c/x", -1))
     due = machine.pipeline.next_deadline()
