@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "coordination.errors",
         "coordination.paths",
         "coordination.wire",
+        "coordination.auth",
         "coordination.state",
         "coordination.storage",
     },

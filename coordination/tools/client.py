@@ -245,7 +245,7 @@ class Client:
     def reconfigure(
         self, joining: str | None, leaving: str | None, members: str | None, from_version: int = ANY_VERSION
     ) -> tuple[bytes | None, Stat]:
-        return answers.data(*self._ask(Reconfig(0, joining, leaving, members, from_version), CONFIG_PATH))
+        return answers.data(*self._ask(Reconfig(0, joining, leaving, members, from_version), ""))
 
     def add_auth(self, scheme: str, credential: bytes) -> None:
         self.connection.add_auth(scheme, credential)

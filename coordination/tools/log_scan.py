@@ -1,0 +1,202 @@
+"""Log and snapshot files looked at without changing a byte: what they hold, how they end, where something is missing.
+
+In: a directory or files.  Out: a report per file, and the gaps between them.
+Knows no command line.  Uses the format rooms of `storage` and not `TxnLog`, whose `open` repairs what it finds.
+
+(1) Nothing is written, locked or created.
+(2) The end of a file is one of: clean (zeros or the end of the file follow), torn (a record that never got whole,
+    nothing good behind it), damaged (good records lie behind a bad one).
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
+from coordination.errors import RemoteProtocolError
+from coordination.state import txn
+from coordination.storage.api import StorageError
+from coordination.storage.log_format import HEADER, Buffer, End, find_record, records
+from coordination.storage.snapshot import Snapshot, snapshot_files
+from coordination.storage.txn_log import VERSION_DIRECTORY
+
+CLEAN, TORN, DAMAGED = "clean", "torn", "damaged"
+_LOG_NAME = re.compile(r"log\.([0-9a-f]{1,16})")
+
+
+@dataclass(slots=True)
+class LogReport:
+    """One log file."""
+
+    path: Path
+    txns: int = 0
+    first_zxid: int = 0
+    last_zxid: int = 0
+    end: str = CLEAN
+    offset: int = 0
+    """Just behind the last good record."""
+    fault: str = ""
+    resumes_zxid: int = 0
+    """The first good txn behind damage, 0 if none was found."""
+    size_bytes: int = 0
+    undecodable: list[str] = field(default_factory=list)
+
+    def fields(self) -> dict[str, object]:
+        return {
+            "file": str(self.path),
+            "txns": self.txns,
+            "first_zxid": f"0x{self.first_zxid:x}",
+            "last_zxid": f"0x{self.last_zxid:x}",
+            "end": self.end,
+            "offset": self.offset,
+            "fault": self.fault,
+            "resumes_zxid": f"0x{self.resumes_zxid:x}" if self.resumes_zxid else None,
+            "size_bytes": self.size_bytes,
+            "undecodable": self.undecodable,
+        }
+
+
+@dataclass(slots=True)
+class SnapshotReport:
+    """One snapshot file."""
+
+    path: Path
+    zxid: int
+    fault: str = ""
+    znodes: int = 0
+    sessions: int = 0
+    newest_zxid: int = 0
+    """The newest zxid in any Stat: a fuzzy snapshot may hold later changes than its name says."""
+    size_bytes: int = 0
+
+    def fields(self) -> dict[str, object]:
+        return {
+            "file": str(self.path),
+            "zxid": f"0x{self.zxid:x}",
+            "sound": not self.fault,
+            "fault": self.fault,
+            "znodes": self.znodes,
+            "sessions": self.sessions,
+            "newest_zxid": f"0x{self.newest_zxid:x}",
+            "size_bytes": self.size_bytes,
+        }
+
+
+def version_directory(given: Path) -> Path:
+    """`given` or the version-2 directory in it, whichever holds the files."""
+    inner = given / VERSION_DIRECTORY
+    return inner if inner.is_dir() else given
+
+
+def log_files(given: Path) -> list[Path]:
+    """The file named, or every log file of a data directory, oldest first."""
+    if given.is_file():
+        return [given]
+    directory = version_directory(given)
+    named = ((_LOG_NAME.fullmatch(path.name), path) for path in directory.iterdir())
+    return [path for _, path in sorted((int(match[1], 16), path) for match, path in named if match)]
+
+
+def snapshots_in(given: Path) -> list[Path]:
+    """The file named, or every snapshot of a data directory, newest first."""
+    return [given] if given.is_file() else [path for _, path in snapshot_files(version_directory(given))]
+
+
+@contextmanager
+def contents(path: Path) -> Iterator[Buffer]:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            yield b""
+            return
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+            yield mapped
+
+
+def payloads(path: Path) -> Iterator[tuple[int, bytes, int]]:
+    """(zxid, payload, offset behind it) of every good record up to the first bad one. StorageError: no log file."""
+    with contents(path) as buffer:
+        _check_header(path, buffer)
+        yield from records(buffer, HEADER.size, len(buffer), [])
+
+
+def scan_log(path: Path) -> LogReport:
+    """Read a whole log file and decode every txn in it."""
+    report = LogReport(path, size_bytes=path.stat().st_size)
+    with contents(path) as buffer:
+        try:
+            _check_header(path, buffer)
+        except StorageError as error:
+            report.fault = str(error)
+            # A crash between creating a file and writing its header leaves only zeros.
+            report.end = TORN if not any(buffer[: HEADER.size]) else DAMAGED
+            return report
+        report.offset = HEADER.size
+        end: list[End] = []
+        for zxid, payload, report.offset in records(buffer, HEADER.size, len(buffer), end):
+            report.txns += 1
+            report.first_zxid = report.first_zxid or zxid
+            report.last_zxid = zxid
+            try:
+                txn.decode(payload)
+            except RemoteProtocolError as error:
+                report.undecodable.append(f"zxid 0x{zxid:x}: {error}")
+        _judge_end(report, buffer, end[0])
+    return report
+
+
+def _judge_end(report: LogReport, buffer: Buffer, end: End) -> None:
+    behind = find_record(buffer, end.offset, len(buffer), end.last_zxid)
+    if behind is not None:
+        report.end, report.resumes_zxid = DAMAGED, behind[1]
+        report.fault = end.fault or "zeros end the log, but records follow them"
+    elif end.fault or _anything_left(buffer, end.offset):
+        report.end = TORN
+        report.fault = end.fault or "something lies behind the zeros that end the log"
+
+
+def _anything_left(buffer: Buffer, start: int) -> bool:
+    step = 1 << 20
+    return any(buffer[at : at + step].strip(b"\0") for at in range(start, len(buffer), step))
+
+
+def _check_header(path: Path, buffer: Buffer) -> None:
+    if len(buffer) < HEADER.size or HEADER.unpack_from(buffer)[0] != b"ZKLG":
+        raise StorageError(f"{path} is not a transaction log: it begins with {bytes(buffer[:4])!r}, not b'ZKLG'")
+
+
+def scan_snapshot(path: Path) -> SnapshotReport:
+    """Verify a snapshot and read every znode of it."""
+    name = re.fullmatch(r"snapshot\.([0-9a-f]{1,16})(?:\.gz|\.snappy)?", path.name)
+    if name is None:
+        return SnapshotReport(path, 0, "its name is not snapshot.<zxid in hex>")
+    report = SnapshotReport(path, int(name[1], 16), size_bytes=path.stat().st_size)
+    known = {"/"}
+    try:
+        with Snapshot(path) as snapshot:
+            report.sessions = len(snapshot.sessions)
+            for node, _, acl_id, stat in snapshot.nodes():
+                report.znodes += 1
+                report.newest_zxid = max(report.newest_zxid, stat[1], stat[8])
+                if node != "/" and (node.rpartition("/")[0] or "/") not in known:
+                    report.fault = f"{node} has no parent"
+                if acl_id != -1 and acl_id not in snapshot.acls:
+                    report.fault = f"{node} has ACL {acl_id}, which the table does not hold"
+                known.add(node)
+    except StorageError as error:
+        report.fault = str(error)
+    return report
+
+
+def gaps(reports: list[LogReport]) -> list[tuple[LogReport, LogReport, int]]:
+    """(file, next file, txns missing between them) wherever zxids of one epoch do not go on, or go backwards (-1)."""
+    found = []
+    held = [report for report in reports if report.txns]
+    for before, after in pairwise(held):
+        if after.first_zxid <= before.last_zxid:
+            found.append((before, after, -1))
+        elif before.last_zxid >> 32 == after.first_zxid >> 32 and after.first_zxid > before.last_zxid + 1:
+            found.append((before, after, after.first_zxid - before.last_zxid - 1))
+    return found
