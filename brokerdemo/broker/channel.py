@@ -24,6 +24,8 @@ from brokerdemo.observe import logs
 # A supervisor that does not read for this many events is hung; the broker lives on without telling it the oldest ones.
 QUEUED_LINES_MAX = 100_000
 READ_BYTES = 4096
+# A log line costs several times what an event costs, and events come in a failover: the log waits for it.
+LOG_DELAY_S = 0.02
 
 
 class Channel:
@@ -38,6 +40,7 @@ class Channel:
         self._unsent: deque[bytes] = deque()
         self._unlogged: deque[tuple[str, dict[str, object]]] = deque()
         self._work = trio.Event()
+        self._to_log = trio.Event()
         self._log = logs.get(broker=broker_id)
         self.before_emit: Callable[[], None] | None = None
         self.listeners: list[Callable[[dict[str, object]], None]] = []
@@ -51,7 +54,7 @@ class Channel:
         said.update({"broker": self._broker_id, **fields})
         self._send(said)
         self._unlogged.append((event, said))
-        self._work.set()
+        self._to_log.set()
         for listener in self.listeners:
             listener(said)
 
@@ -83,10 +86,21 @@ class Channel:
 
     async def drain(self) -> None:
         """Sends what is left over and writes the log. Runs as long as the process."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._drain_log)
+            await self._drain_socket()
+
+    async def _drain_log(self) -> None:
+        while True:
+            await self._to_log.wait()
+            await trio.sleep(LOG_DELAY_S)
+            self._to_log = trio.Event()
+            self.flush_log()
+
+    async def _drain_socket(self) -> None:
         while True:
             await self._work.wait()
             self._work = trio.Event()
-            self.flush_log()
             while self._unsent and self._socket is not None:
                 try:
                     sent = self._socket.send(self._unsent[0])

@@ -12,7 +12,7 @@ Kafka's ControllerEventManager and KafkaController.elect.
 (5) While the broker is fenced it plans and writes nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
 import trio
 
@@ -43,6 +43,7 @@ class Candidate:
         channel: Channel,
         fence: Fence,
         live: LiveSettings,
+        known: Callable[[], Mapping[str, Collection[int]]] = dict,
     ) -> None:
         self._zk = zk
         self._broker_id = broker_id
@@ -51,6 +52,7 @@ class Candidate:
         self._channel = channel
         self._fence = fence
         self._live = live
+        self._known = known
         self._dirty: set[str] = set()
         self._dirty_topics: set[str] = set()
         self._wake = trio.Event()
@@ -79,12 +81,19 @@ class Candidate:
     async def _win(self) -> tuple[int, int]:
         """Returns (controller epoch, version of /master_epoch) once this broker is the controller."""
         present = await self._epoch()
+        first = True
         async with self._zk.watch_exists(znodes.MASTER) as changes:
             async for stat in changes:
                 standing = True
                 while standing:
                     stale = None
                     if stat is not None:
+                        if not first and stat.ephemeral_owner != self._zk.session_id:
+                            # Somebody else, surely by the multi that raised the epoch. A guess costs nothing: a wrong
+                            # one is refused and read anew, a right one saves the loser's reads while others recover.
+                            present = (present[0] + 1, present[1] + 1)
+                            break
+                        first = False
                         try:
                             value, stat = await self._zk.get(znodes.MASTER)
                         except coordination.NoNodeError:
@@ -96,6 +105,7 @@ class Candidate:
                         if self._owner_of(value) != self._owner:
                             break  # somebody else is it
                         stale = stat.version  # our own, of a session that still lives
+                    first = False
                     won, standing = await self._try(present, stale)
                     if won is not None:
                         return won
@@ -163,8 +173,8 @@ class Candidate:
     async def _govern(self, epoch: int, version: int) -> str:
         """Returns why it ended, if it ended otherwise than with the session."""
         controller = Controller(self._broker_id, epoch)
-        reader = ViewReader(self._zk, self._refused)
-        self._dirty, self._dirty_topics, self._deposed = {"everything"}, set(), ""
+        reader = ViewReader(self._zk, self._refused, self._known)
+        self._dirty, self._dirty_topics, self._deposed = {"urgent"}, set(), ""
         watching = False
         async with trio.open_nursery() as nursery:
             while True:
@@ -247,8 +257,8 @@ class Candidate:
         while self._dirty or self._dirty_topics:
             dirty, self._dirty = self._dirty, set()
             topics, self._dirty_topics = self._dirty_topics, set()
-            if "everything" in dirty:
-                await reader.everything()
+            if "everything" in dirty or "urgent" in dirty:
+                await reader.everything(urgent="everything" not in dirty)
                 continue
             # Deaths first: they are what somebody waits for.
             if "workers" in dirty:

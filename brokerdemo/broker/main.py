@@ -202,6 +202,7 @@ class Broker:
 
     async def _registered(self, zk: "coordination.Client", epoch: int) -> None:
         """Everything a member does. Returns when the registration has to be made again."""
+        partitions = PartitionsWatch(zk, self.roles, self._channel, self._id, epoch)
         self._candidate = Candidate(
             zk,
             broker_id=self._id,
@@ -210,8 +211,8 @@ class Broker:
             channel=self._channel,
             fence=self._fence,
             live=self._live,
+            known=lambda: partitions.known,
         )
-        partitions = PartitionsWatch(zk, self.roles, self._channel, self._id, epoch)
         config = ConfigWatch(zk, self._live, self._channel, self._id, self._applier(zk))
         path = znodes.worker_path(self._id)
 

@@ -83,6 +83,7 @@ class PartitionsWatch:
         self._broker_id = broker_id
         self._broker_epoch = epoch
         self._topics: dict[str, trio.CancelScope] = {}
+        self.known: dict[str, frozenset[int]] = {}  # partitions of every topic, as last seen
 
     async def run(self) -> None:
         """Runs until cancelled or the session is over (`SessionExpiredError`)."""
@@ -94,6 +95,7 @@ class PartitionsWatch:
                     nursery.start_soon(self._topic, name, self._topics[name])
                 for name in self._topics.keys() - present:
                     self._topics.pop(name).cancel()
+                    self.known.pop(name, None)
                     self._roles.forget_topic(name)
 
     async def _topic(self, name: str, scope: trio.CancelScope) -> None:
@@ -112,6 +114,7 @@ class PartitionsWatch:
                         continue
                     again = topic_id not in ("", topic.topic_id)
                     topic_id = topic.topic_id
+                    self.known[name] = frozenset(topic.partitions)
                     mine = {p for p, a in topic.partitions.items() if self._broker_id in a.replicas}
                     for partition in [p for p in partitions if again or p not in mine]:
                         partitions.pop(partition).cancel()

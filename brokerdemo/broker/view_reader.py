@@ -4,12 +4,14 @@ In:  a session.  Out: `ClusterView`s. Decides nothing. Answers to Kafka's KafkaC
 
 (1) `everything` reads all of it; the others read again what a watch said may have changed.
 (2) Requests go out side by side: a look costs as many round trips as the znodes are deep, not as many as there are.
+    `known` says which partitions this broker knew of; their states are asked for without waiting for the topic's value.
+    It is a guess about what to read and nothing else: what is planned on is read, after the election.
 (3) What this controller wrote itself is taken over with the versions the service answered (`wrote`), so the next step
     needs no reading. Every write checks those versions: a wrong one is refused, and then everything is read again.
 (4) A value that cannot be used is told once and left out; it stops neither the reader nor the controller.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import trio
 
@@ -31,8 +33,14 @@ from brokerdemo.znodes import PartitionState, ReassignRequest, Topic, Worker, Zn
 class ViewReader:
     """The cluster as last read by one controller."""
 
-    def __init__(self, zk: "coordination.Client", refused: Callable[[ZnodeValueError], None]) -> None:
+    def __init__(
+        self,
+        zk: "coordination.Client",
+        refused: Callable[[ZnodeValueError], None],
+        known: Callable[[], Mapping[str, Collection[int]]] = dict,
+    ) -> None:
         self._zk = zk
+        self._known = known
         self._tell = refused
         self._told: set[str] = set()
         self._brokers: dict[int, Broker] = {}
@@ -57,9 +65,12 @@ class ViewReader:
         topic = self._topics.get(name)
         return topic.version if topic is not None else None
 
-    async def everything(self) -> None:
+    async def everything(self, *, urgent: bool = False) -> None:
+        """All of it. `urgent` leaves out the request to move replicas: no death waits for an operator."""
         self._topics.clear()
-        await side_by_side([self.workers, self.all_topics, self.requests])
+        reads = [self.workers, self.all_topics, self.deletions]
+        await side_by_side(reads if urgent else [*reads, self.reassign])
+        await self.topics(self._deletions & self._topics.keys())
 
     async def workers(self) -> None:
         names = await self._children(znodes.WORKERS)
@@ -90,29 +101,29 @@ class ViewReader:
 
     async def requests(self) -> None:
         """What operators ask for: deletions and moves."""
-        names: dict[str, frozenset[str]] = {}
+        await side_by_side([self.deletions, self.reassign])
+        await self.topics(self._deletions & self._topics.keys())
 
-        async def listed(path: str) -> None:
-            names[path] = frozenset(await self._children(path))
+    async def deletions(self) -> None:
+        names = await self._children(znodes.DELETE_TOPICS)
+        self._topic_configs = frozenset(await self._children(znodes.CONFIG_TOPICS)) if names else frozenset()
+        self._deletions = frozenset(names)
 
-        async def reassign() -> None:
-            try:
-                value, _ = await self._zk.get(znodes.REASSIGN_PARTITIONS)
-                self._reassign = ReassignRequest.decode(value)
-            except coordination.NoNodeError:
-                self._reassign = None
-            except ZnodeValueError as error:
-                self._reassign = error  # the controller answers it
-
-        await side_by_side([_bound(listed, znodes.DELETE_TOPICS), _bound(listed, znodes.CONFIG_TOPICS), reassign])
-        self._deletions = names[znodes.DELETE_TOPICS]
-        self._topic_configs = names[znodes.CONFIG_TOPICS]
+    async def reassign(self) -> None:
+        try:
+            value, _ = await self._zk.get(znodes.REASSIGN_PARTITIONS)
+            self._reassign = ReassignRequest.decode(value)
+        except coordination.NoNodeError:
+            self._reassign = None
+        except ZnodeValueError as error:
+            self._reassign = error  # the controller answers it
 
     async def _topic(self, name: str) -> None:
         path = znodes.topic_path(name)
         topic: Topic | None = None
         version = -1
-        listed: list[str] | None = None
+        states: dict[int, tuple[PartitionState, int]] = {}
+        unreadable: set[int] = set()
 
         async def value() -> None:
             nonlocal topic, version
@@ -125,21 +136,6 @@ class ViewReader:
             except ZnodeValueError as error:
                 self._refuse(error)
 
-        async def partitions() -> None:
-            nonlocal listed
-            try:
-                listed = await self._zk.children(znodes.partitions_path(name))
-            except coordination.NoNodeError:
-                pass
-
-        await side_by_side([value, partitions])
-        if version < 0 or (topic is None and name not in self._deletions):
-            self._topics.pop(name, None)
-            return
-        numbers = [number for child in listed or () if (number := znodes.parse_id(child)) is not None]
-        states: dict[int, tuple[PartitionState, int]] = {}
-        unreadable: set[int] = set()
-
         async def state(partition: int) -> None:
             where = znodes.state_path(name, partition)
             try:
@@ -151,14 +147,26 @@ class ViewReader:
                 unreadable.add(partition)
                 self._refuse(error)
 
-        await side_by_side([_bound(state, partition) for partition in numbers])
+        guess = set(self._known().get(name, ()))
+        await side_by_side([value, *(_bound(state, partition) for partition in sorted(guess))])
+        if version < 0 or (topic is None and name not in self._deletions):
+            self._topics.pop(name, None)
+            return
+        topic = topic or Topic("")
+        await side_by_side([_bound(state, partition) for partition in topic.partitions if partition not in guess])
+        found = states.keys() | unreadable
+        partitions_node, partition_nodes = True, frozenset(found)
+        if not topic.partitions.keys() <= found or name in self._deletions or not found:
+            # New, half made or half deleted: which znodes there are matters now.
+            try:
+                listed = await self._zk.children(znodes.partitions_path(name))
+            except coordination.NoNodeError:
+                partitions_node, listed = False, []
+            partition_nodes = frozenset(n for child in listed if (n := znodes.parse_id(child)) is not None)
+            more = sorted(partition_nodes - found)
+            await side_by_side([_bound(state, partition) for partition in more])
         self._topics[name] = TopicView(
-            topic or Topic(""),
-            version,
-            listed is not None,
-            frozenset(numbers),
-            dict(sorted(states.items())),
-            frozenset(unreadable),
+            topic, version, partitions_node, partition_nodes, dict(sorted(states.items())), frozenset(unreadable)
         )
 
     async def _children(self, path: str) -> list[str]:
@@ -196,8 +204,9 @@ class ViewReader:
 
 async def side_by_side(reads: Sequence[Callable[[], Awaitable[None]]]) -> None:
     """Runs all of them at once; their requests share the connection."""
-    if len(reads) == 1:
-        await reads[0]()
+    if len(reads) <= 1:
+        for read in reads:
+            await read()
         return
     async with trio.open_nursery() as nursery:
         for read in reads:
