@@ -141,6 +141,18 @@ def is_running(place: Layout) -> bool:
     return False
 
 
+def wait_released(place: Layout) -> None:
+    """Block until nobody holds the cluster's lock: after `down` the supervisor answers first and ends a moment later."""
+    try:
+        fd = os.open(place.lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # no lock file, nobody to wait for
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+    finally:
+        os.close(fd)
+
+
 def running(environ: Mapping[str, str] | None = None) -> list[str]:
     """Names of the clusters whose lock is held, sorted."""
     try:
