@@ -5,12 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
+# Bytecode beforehand, so that a start never compiles: also where PYTHONDONTWRITEBYTECODE is set.
+COMPILE := $(BIN)/python -m compileall -q brokerdemo coordination
+
 .PHONY: up test check format bench peers clean
 
 up: $(STAMP)  ## five brokers in the foreground; Ctrl-C stops them
+	@$(COMPILE)
 	@$(BIN)/brokerdemo up -n $(N)
 
 test: $(STAMP)  ## the whole suite: units, real processes, scenarios
+	@$(COMPILE)
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest scenarios/
 
@@ -24,6 +29,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: $(STAMP)  ## every budget in the README, ours and the peer in turn
+	@$(COMPILE)
 	$(BIN)/python -m bench
 
 peers: $(STAMP)  ## the same tests against the real Apache ZooKeeper (Java and Maven; skipped with the reason without)
@@ -35,6 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(COMPILE)
 	@touch $@
 
 clean:
