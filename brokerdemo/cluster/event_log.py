@@ -16,8 +16,8 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import trio
 
@@ -54,6 +54,23 @@ class Record:
         if self._line is None:
             self._line = json.dumps(self.event, separators=(",", ":"), default=str).encode()
         return self._line
+
+
+class Follower:
+    """A place in the event log. A class and not a generator: it may be left half way without being closed."""
+
+    def __init__(self, log: "EventLog", wanted: int) -> None:
+        self._log = log
+        self._wanted = wanted
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Record:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        record = await self._log.next_record(self._wanted)
+        self._wanted += 1
+        return record
 
 
 class EventLog:
@@ -98,19 +115,18 @@ class EventLog:
         """The kept events after `since`."""
         return [record.event for record in self._ring if record.event["seq"] > since]
 
-    async def follow(self, since: int) -> AsyncIterator[Record]:
-        """Every record after `since`, for ever; FellBehindError when the next one is gone (not at the start: there it
-        begins with the oldest that is kept)."""
-        wanted = max(since + 1, self.first_seq)
-        while True:
-            if wanted > self.last_seq:
-                await self._lot.park()
-                continue
-            first = self.first_seq
-            if wanted < first:
-                raise FellBehindError(wanted, first)
-            yield self._ring[wanted - first]
-            wanted += 1
+    def follow(self, since: int) -> "Follower":
+        """Every record after `since`, beginning with the oldest that is kept; an async iterator without an end."""
+        return Follower(self, max(since + 1, self.first_seq))
+
+    async def next_record(self, wanted: int) -> Record:
+        """The record with seq `wanted`, waiting for it; FellBehindError when it is not kept any more."""
+        while wanted > self.last_seq:
+            await self._lot.park()
+        first = self.first_seq
+        if wanted < first:
+            raise FellBehindError(wanted, first)
+        return self._ring[wanted - first]
 
     async def wait_change(self) -> None:
         """Wait until the next event is appended."""

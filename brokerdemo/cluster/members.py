@@ -53,6 +53,9 @@ class Member:
         self._certificate: tuple[int, coordination.Secret] | None = None
         self._closing = 0
         self._closed_sessions = 0
+        self._before: str | None = None
+        self.loss_told = False
+        """A controller said broker_lost about the process that is, or was, `child`."""
 
     def __repr__(self) -> str:
         return f"<Member {self.broker} pid={self.child.pid if self.child else None}>"
@@ -72,6 +75,8 @@ class Member:
     async def start(self, nursery: trio.Nursery) -> Child:
         """Fork it; ClusterError when that cannot be done. Its channel and its end are watched in `nursery`."""
         assert not self.alive, f"broker {self.broker} runs"
+        self._before = self.lost_by() if self.child is not None and not self.loss_told else None
+        self.loss_told = False
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         ours, theirs = socket.socketpair()
@@ -157,6 +162,10 @@ class Member:
 
     def lost_by(self) -> str:
         """What made the service forget this broker, as far as this host knows: (4)."""
+        if self.alive and not self.paused and self._before is not None:
+            # It runs again already: the one that was lost is the process before it.
+            before, self._before = self._before, None
+            return before
         if self._closing or self._closed_sessions:
             return "goodbye" if self.child is not None and self.child.told_to_go else "certificate"
         if self.child is not None and self.child.told_to_go:
@@ -240,7 +249,10 @@ class Host:
                 if lost is not None:
                     if event.get("by") not in ("bounced", "goodbye"):
                         event["by"] = lost.lost_by()
-                    if event["by"] != "bounced":
+                    if not lost.alive:
+                        lost.loss_told = True
+                    if lost.paused or not lost.alive:
+                        # A broker that runs says itself that it is fenced; this may be about the process before it.
                         lost.registered = False
                 event.setdefault("by", "unknown")
         self.log.append(event)

@@ -331,7 +331,7 @@ class Supervisor:
         await step(f"brokers {_ids(options.ids)}", self._addresses())
         controller = await self._controller(since)
         await step("controller", f"broker {controller[0]}, epoch {controller[1]}")
-        topics = await self._make_topics(step)
+        topics = await self._make_topics(step, since)
         ms = round((time.monotonic_ns() - self._asked_ns) / 1e6, 1)
         self.log.emit("cluster_ready", ms=ms, brokers=list(options.ids))
         address = options.advertise or options.host
@@ -435,22 +435,23 @@ class Supervisor:
             return f"{host}:{_ids(tuple(known))}"
         return f"{host}, ports {', '.join(map(str, known))}"
 
-    async def _make_topics(self, step: Callable[[str, str], Awaitable[None]]) -> list[dict[str, Any]]:
+    async def _make_topics(self, step: Callable[[str, str], Awaitable[None]], since: int) -> list[dict[str, Any]]:
         wanted = self.options.topics
         if wanted is None:
             wanted = (TopicSpec(name="demo", partitions=6, rf=min(3, len(self.options.ids))),)
         settings = SettingsVerbs(self)
         made: list[dict[str, Any]] = []
         for topic in wanted:
-            since = self.log.last_seq
             try:
                 await settings.create_topic(topic.name, topic.partitions, topic.rf)
             except ClusterError as error:
                 if error.code != Code.CONFLICT:
                     raise
-                # Kept data, or another host's topic: it is led by whoever can lead it.
-                made.append({"name": topic.name, "existed": True})
-                await step(f"topic {topic.name}", "was there already")
+                # Kept data, or another host's topic.
+                there = [key for key in self.last_picture.partitions if key[0] == topic.name]
+                await settings.wait_led(topic.name, len(there), since)
+                made.append({"name": topic.name, "partitions": len(there), "existed": True})
+                await step(f"topic {topic.name}", f"{len(there)} partitions, was there already, all led")
                 continue
             await settings.wait_led(topic.name, topic.partitions, since)
             self._marks["led"] = time.monotonic_ns()
@@ -585,14 +586,13 @@ class Supervisor:
         if keep_data:
             (self.place.state_dir / KEEP_MARK).touch()
         elif self.options.data is None:
-            self._wipe_data_keeping_logs()
+            for member in members:
+                member.wipe()
+            shutil.rmtree(self.place.coordination_dir, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                (self.place.state_dir / KEEP_MARK).unlink()
         self._clean_end = True
         return {"cluster": self.options.name, "ms": round((time.monotonic_ns() - began_ns) / 1e6, 1), "killed": killed}
-
-    def _wipe_data_keeping_logs(self) -> None:
-        for member in self.host.members.values():
-            member.wipe()
-        shutil.rmtree(self.place.coordination_dir, ignore_errors=True)
 
     def end(self) -> None:
         """End the supervisor: behind the answer to `down`."""

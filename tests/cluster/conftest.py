@@ -1,0 +1,114 @@
+"""Real clusters for tests: started as `up` starts them, on ports the system chooses, and gone afterwards.
+
+Fixtures are plain functions: the cluster is other processes, and the control client blocks.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokerdemo.cluster import launcher, layout
+from brokerdemo.cluster.control import ControlClient
+from brokerdemo.cluster.errors import ClusterError
+from brokerdemo.cluster.processes import start_time
+
+Identity = tuple[int, int]
+"""pid and start time: one process for good."""
+
+
+class Cluster:
+    """A running cluster, and who belongs to it."""
+
+    def __init__(self, options: launcher.UpOptions, steps: list[dict[str, Any]], result: dict[str, Any]) -> None:
+        self.options = options
+        self.steps = steps
+        self.result = result
+        self.place = layout.layout(options.name)
+        self.client = ControlClient(self.place.socket_path, timeout_s=50)
+        self.call = self.client.call
+
+    def processes(self) -> dict[str, Identity]:
+        """Every process of the cluster as cluster.json names them: name -> identity."""
+        listed = layout.read_cluster_json(self.place)["processes"]
+        return {p["name"]: (p["pid"], p["start_time"]) for p in listed}
+
+
+def alive(identity: Identity) -> bool:
+    """Whether that very process still exists (a zombie does not count: it has ended)."""
+    pid, started = identity
+    if start_time(pid) != started:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_gone(identities: dict[str, Identity], within_s: float = 5) -> dict[str, Identity]:
+    """Wait until all of them have ended, told by their pidfds; those that have not in time."""
+    deadline = time.monotonic() + within_s
+    left = dict(identities)
+    for name, identity in identities.items():
+        try:
+            pidfd = os.pidfd_open(identity[0])
+        except ProcessLookupError:
+            del left[name]
+            continue
+        try:
+            import select
+
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            # Opened after the fact: only if it is still that process is there anything to wait for.
+            if not alive(identity) or poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
+                del left[name]
+        finally:
+            os.close(pidfd)
+    return left
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of its own."""
+    monkeypatch.setenv("BROKERDEMO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("BROKERDEMO_CLUSTER", raising=False)
+    return tmp_path / "home"
+
+
+Up = Callable[..., Cluster]
+
+
+@pytest.fixture
+def up(home: Path) -> Iterator[Up]:
+    """Start clusters: `up(brokers=3)`. Whatever is left of them afterwards is killed, and that fails the test."""
+    started: list[Cluster] = []
+
+    def start(**options: Any) -> Cluster:
+        wanted = launcher.UpOptions(**{"base_port": 0, "brokers": 3, **options})
+        steps: list[dict[str, Any]] = []
+        for answer in launcher.start(wanted):
+            steps.append(answer)
+        cluster = Cluster(wanted, steps, steps[-1]["result"])
+        started.append(cluster)
+        return cluster
+
+    yield start
+    left: dict[str, Identity] = {}
+    for cluster in started:
+        known = layout.read_cluster_json(cluster.place)
+        if layout.is_running(cluster.place):
+            identities = cluster.processes()
+            try:
+                with cluster.client.request("down", force=True) as answers:
+                    assert answers.result["cluster"] == cluster.options.name
+                    answers.wait_closed()
+            except ClusterError:
+                pass
+            left |= wait_gone(identities)
+        elif known:
+            left |= wait_gone(cluster.processes())
+    for pid, _ in left.values():
+        os.kill(pid, signal.SIGKILL)
+    assert left == {}, "processes outlived their cluster"
