@@ -47,6 +47,7 @@ def down(
                     screen.say(f"  {step.get('name', '')} {step.get('detail', '')}".rstrip())
             result = answers.result if isinstance(answers.result, dict) else {}
             answers.wait_closed()
+        layout.wait_released(layout.layout(name))
         stopped.append({"cluster": name, **result})
         if not as_json:
             took = result.get("ms")

@@ -76,9 +76,7 @@ def _place() -> layout.Layout:
 def files_of(place: layout.Layout) -> dict[str, Path]:
     """Process name -> its log file, for every file there is."""
     found = {"supervisor": place.supervisor_log}
-    found |= {
-        f"coordinator{'' if p.stem == 'log' else ':' + p.stem}": p for p in sorted(place.coordination_dir.glob("*log*"))
-    }
+    found["coordinator"] = place.state_dir / "coordination.log"
     brokers = place.state_dir / "brokers"
     for directory in sorted(brokers.glob("*"), key=lambda d: (len(d.name), d.name)):
         for path in sorted(p for p in directory.glob("*") if p.name in ("log.ndjson", "stderr", "log")):

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from brokerdemo.cli import exits, screen
 from brokerdemo.cli import options as opt
+from brokerdemo.cli import screen
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.durations import clock
 
@@ -68,15 +68,22 @@ def follow(*, wide: bool, as_json: bool) -> None:
     since = client.call("events")["last_seq"]
     found = client.call("status")
     redraw = look.interactive and not as_json
+    if redraw:
+        screen.out(_ALTERNATE_SCREEN)
     try:
         with client.request("events", follow=True, since=since) as answers:
             _draw(found, wide=wide, as_json=as_json, redraw=redraw)
             for _ in answers:
-                _draw(client.call("status"), wide=wide, as_json=as_json, redraw=redraw)
-    except exits.Interrupted:
+                found = client.call("status")
+                _draw(found, wide=wide, as_json=as_json, redraw=redraw)
+    finally:
         if redraw:
-            screen.say()
-        raise exits.Interrupted() from None
+            # Back to what was on the terminal before, with the last picture under it.
+            screen.out(_MAIN_SCREEN)
+            show(found, wide=wide, as_json=False)
+
+
+_ALTERNATE_SCREEN, _MAIN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
 def _draw(found: JSON, *, wide: bool, as_json: bool, redraw: bool) -> None:

@@ -33,7 +33,7 @@ def up(
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Return once it is ready.")] = False,
     connect: Annotated[str, typer.Option("--connect", metavar="HOST:PORT,...", help="Use this ZooKeeper.")] = "",
     topic: Annotated[
-        list[str] | None, typer.Option("--topic", metavar="NAME:PARTS:RF", help="Make a topic (demo:6:3). Repeat.")
+        list[str] | None, typer.Option("--topic", metavar="NAME:PARTS:RF", help="A topic (demo:6:3), or none. Repeat.")
     ] = None,
     session_timeout: Annotated[
         str, typer.Option("--session-timeout", metavar="DURATION", help="How soon a hang is noticed (1500ms).")
@@ -100,6 +100,7 @@ def options_of(settings: dict[str, Setting]) -> launcher.UpOptions:
         return found
 
     topics = [text for text in settings["topic"].value.split(",") if text]
+    no_topic = topics == ["none"]  # a host that joins a cluster makes none of its own
     ids = settings["broker-ids"].value
     return launcher.UpOptions(
         name=settings["name"].value,
@@ -107,7 +108,7 @@ def options_of(settings: dict[str, Setting]) -> launcher.UpOptions:
         broker_ids=launcher.parse_broker_ids(ids) if ids else None,
         connect=settings["connect"].value or None,
         session_timeout_ms=ms("session-timeout"),
-        topics=tuple(launcher.TopicSpec.parse(text) for text in topics) or None,
+        topics=() if no_topic else tuple(launcher.TopicSpec.parse(text) for text in topics) or None,
         base_port=0 if settings["base-port"].value == "auto" else whole("base-port"),
         host=settings["host"].value,
         advertise=settings["advertise"].value or None,
@@ -151,13 +152,11 @@ def _print_step(step: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_ready(wanted: launcher.UpOptions, result: dict[str, Any], detach: bool) -> None:
-    sets = "sets how soon a hang is noticed; a death is proven at once"
+    sets = "how soon a hang is noticed; a death is proven at once"
     if not wanted.certificates:
-        sets = "sets how soon any death is noticed: certificates are off"
-    screen.say(
-        screen.paint_err(f'Cluster "{wanted.name}" is up', "good")
-        + f" in {result.get('ms', 0):.0f} ms.  Session timeout {wanted.session_timeout_ms} ms ({sets})."
-    )
+        sets = "how soon any death is noticed, certificates are off"
+    screen.say(screen.paint_err(f'Cluster "{wanted.name}" is up', "good") + f" in {result.get('ms', 0):.0f} ms.")
+    screen.say(f"Session timeout {wanted.session_timeout_ms} ms: {sets}.")
     flag = "" if wanted.name == "default" else f" --cluster {wanted.name}"
     addresses = [f"{b['host']}:{b['port']}" for b in result.get("brokers", ())]
     rows = [

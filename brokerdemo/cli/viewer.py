@@ -15,17 +15,21 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from brokerdemo.cli import screen
+from brokerdemo.cli import faults, screen
+from brokerdemo.cli.events import WallClock
+from brokerdemo.cluster import layout
 from brokerdemo.cluster.control import Answers, ControlClient, decode
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.observe import event_line
 
-# Not worth a line each while a person watches; `brokerdemo events` has them all.
-_UNINTERESTING = {"follower_started", "isr_changed", "process_started", "config_written"}
+# A thousand partitions would make a thousand lines of each; `brokerdemo events` has them, the waterfall sums them up.
+_UNINTERESTING = {
+    "leader_started", "follower_started", "isr_changed", "process_started", "config_written", "assignment_planned",
+}  # fmt: skip
 
 
 def watch(name: str, *, as_json: bool) -> int:
@@ -35,13 +39,13 @@ def watch(name: str, *, as_json: bool) -> int:
         wake = stack.enter_context(_signals())
         keys = stack.enter_context(_keyboard())
         answers = stack.enter_context(client.request("events", follow=True, since=client.call("events")["last_seq"]))
-        lines, stopping = _Lines(answers), False
+        lines, stopping, clock = _Lines(answers), False, WallClock()
         while True:
             watched = [wake, answers.fileno(), *([keys] if keys is not None else [])]
             ready, _, _ = select.select(watched, [], [])
             if wake in ready:
                 os.read(wake, 64)
-                return _stop(client, wake, as_json)
+                return _stop(name, client, wake, as_json)
             if keys is not None and keys in ready and os.read(keys, 16).lower().startswith(b"d"):
                 screen.say(f'Detached; cluster "{name}" stays up.   stop it: brokerdemo down --cluster {name}')
                 return Code.OK
@@ -50,7 +54,7 @@ def watch(name: str, *, as_json: bool) -> int:
             for answer in lines.arrived():
                 event = answer.get("event", {})
                 stopping = stopping or event.get("event") == "cluster_stopping"
-                _print(event, as_json)
+                _print(event, client, clock, as_json)
             if lines.ended:
                 screen.say(
                     f'Cluster "{name}" ' + ("was stopped." if stopping else "has ended: its supervisor is gone.")
@@ -77,16 +81,24 @@ class _Lines:
         return [decode(line) for line in whole]
 
 
-def _print(event: dict[str, Any], as_json: bool) -> None:
-    if not event:
+def _print(event: dict[str, Any], client: ControlClient, clock: WallClock, as_json: bool) -> None:
+    name = event.get("event")
+    if name is None:
         return
     if as_json:
         screen.emit({"event": event})
-    elif event.get("event") not in _UNINTERESTING:
-        screen.out(screen.the().paint(event_line.line(event), event_line.role_of(event)))
+    elif name == "fault_recovered":
+        screen.out()
+        with suppress(ClusterError):
+            faults.show([client.call("timeline", fault=event["fault"])], as_json=False, one=True)
+        screen.out()
+    elif name not in _UNINTERESTING:
+        look = screen.the()
+        line = event_line.line(event, clock=clock.of(event["t_ns"]), numbered=False)
+        screen.out(look.paint(line[: look.width], event_line.role_of(event)))
 
 
-def _stop(client: ControlClient, wake: int, as_json: bool) -> int:
+def _stop(name: str, client: ControlClient, wake: int, as_json: bool) -> int:
     """First Ctrl-C: ask for a graceful down and show what happens meanwhile; second: kill."""
     screen.say("\nStopping: each broker says goodbye. Ctrl-C again kills them.")
     try:
@@ -104,6 +116,7 @@ def _stop(client: ControlClient, wake: int, as_json: bool) -> int:
                         screen.say(f"  {answer['step'].get('name', '')} {answer['step'].get('detail', '')}".rstrip())
                     if answer.get("ok") is False:
                         raise ClusterError.from_json(answer["error"])
+        layout.wait_released(layout.layout(name))
     except ClusterError as error:
         # Somebody else's `down` was faster: what was asked for is the case.
         if error.code != Code.NOT_FOUND:

@@ -26,10 +26,11 @@ def role_of(event: JSON) -> str:
     return _ROLES.get(str(event.get("event")), "dim")
 
 
-def line(event: JSON, *, clock: str = "") -> str:
+def line(event: JSON, *, clock: str = "", numbered: bool = True) -> str:
     """The whole line, in fixed columns."""
     seq = event.get("seq")
-    head = f"{seq if seq is not None else '-':>6}  " + (f"{clock}  " if clock else "")
+    number = f"{seq if seq is not None else '-':>6}  " if numbered else "  "
+    head = number + (f"{clock}  " if clock else "")
     fault = f"  [{event['fault']}]" if event.get("fault") else ""
     return f"{head}{event.get('source', '?'):<12}  {event.get('event', '?'):<20}  {sentence(event)}{fault}".rstrip()
 

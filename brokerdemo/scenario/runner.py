@@ -14,6 +14,7 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import sys
 import time
 import traceback
@@ -22,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brokerdemo.cluster import launcher, layout
 from brokerdemo.cluster.control import AsyncControlClient, ControlClient
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from brokerdemo.scenario import dsl
 
 Assignment = Mapping[str, tuple[int | None, int]]
-Event = Mapping[str, object]
+Event = Mapping[str, Any]
 
 STEADY_WITHIN = "10s"
 HEAL_WITHIN_S = 30.0
@@ -237,7 +238,7 @@ def options_for(scenario: Scenario, name: str, seed: int) -> launcher.UpOptions:
 
 @contextmanager
 def fresh_cluster(options: launcher.UpOptions) -> Iterator[str]:
-    """Start a cluster, yield its name, and make sure that it is gone afterwards, whatever happened inside."""
+    """Start a cluster, yield its name, and make sure that it is gone afterwards, with its files, whatever happened."""
     for _ in launcher.start(options):
         pass
     try:
@@ -247,12 +248,14 @@ def fresh_cluster(options: launcher.UpOptions) -> Iterator[str]:
         with suppress(ClusterError), ControlClient.find(options.name).request("down", force=True) as answers:
             _ = answers.result
             answers.wait_closed()
+        place = layout.layout(options.name)
+        layout.wait_released(place)
+        # The name is of one use only; logs worth keeping have been copied by now.
+        shutil.rmtree(place.state_dir, ignore_errors=True)
 
 
 def _keep_logs(place: layout.Layout, to: Path) -> None:
     """Copy what the processes wrote before the state directory goes."""
-    import shutil
-
     with suppress(OSError):
         for path in place.state_dir.rglob("*"):
             if path.is_file() and path.suffix in (".log", ".ndjson") and path.stat().st_size < 16 << 20:

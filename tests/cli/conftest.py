@@ -1,7 +1,7 @@
 """A command line in a process of its own, and a small fake supervisor that speaks the control protocol.
 
-The fake answers from a table, so that a command's text, JSON and exit code can be tested without a cluster; the tests in
-test_real.py run the real thing.
+The fake answers from a table, so that a command's text, JSON and exit code can be tested without a cluster; the tests
+in test_real.py run the real thing.
 """
 
 import fcntl

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from .conftest import FAULT, STATUS, Cli, Fake, Refusal
+from tests.cli.conftest import FAULT, STATUS, Cli, Fake, Refusal
 
 STATUS_KEYS = {"schema", "cluster", "uptime_ms", "coordination", "controller", "brokers", "topics"}
 BROKER_KEYS = {"id", "state", "pid", "host", "port", "epoch", "leads", "follows"}

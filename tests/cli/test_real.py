@@ -1,0 +1,354 @@
+"""The commands on real processes: one cluster, every verb, every exit code that needs one; and a terminal."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Ran
+
+Run = Callable[..., Ran]
+
+
+def environ_of(home: Path, **more: str) -> dict[str, str]:
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith("BROKERDEMO") and k not in ("NO_COLOR", "FORCE_COLOR")
+    }
+    return {**kept, "BROKERDEMO_HOME": str(home), **more}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A command line whose home holds the module's clusters; whatever still runs at the end is killed."""
+    home = tmp_path_factory.mktemp("home")
+
+    def brokerdemo(line: str | list[str], **more: str) -> Ran:
+        words = line.split() if isinstance(line, str) else line
+        done = subprocess.run(
+            [sys.executable, "-m", "brokerdemo", *words],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False,
+            env=environ_of(home, **more),
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    yield brokerdemo
+    brokerdemo("down --all --force -y")
+
+
+@pytest.fixture(scope="module")
+def up(run: Run) -> Ran:
+    """The module's cluster: three brokers, ports chosen by the system."""
+    ran = run("up -n 3 -d --base-port auto --topic demo:6:3 --json")
+    assert ran.code == 0, ran.err
+    return ran
+
+
+@pytest.fixture
+def whole(run: Run, up: Ran) -> Iterator[None]:
+    """After the test every broker lives again."""
+    yield
+    status = run("status --json").json
+    dead = [str(broker["id"]) for broker in status["brokers"] if broker["state"] == "dead"]
+    if dead:
+        assert run(["restart", ",".join(dead)]).code == 0
+
+
+def steps_of(ran: Ran) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ran.lines]
+
+
+def test_up_tells_each_step_and_then_the_cluster(up: Ran) -> None:
+    *steps, last = steps_of(up)
+    assert [step["step"]["name"] for step in steps] == ["coordination", "brokers 1-3", "controller", "topic demo"]
+    assert last["schema"] == "brokerdemo.up/1"
+    assert len(last["brokers"]) == 3
+    assert last["controller"]["epoch"] == 1
+
+
+def test_up_again_is_a_conflict(run: Run, up: Ran) -> None:
+    ran = run("up -n 3 -d --base-port auto")
+    assert ran.code == 4
+    assert 'cluster "default" is already running' in ran.err
+    assert "try: " in ran.err
+
+
+def test_a_busy_port_is_a_conflict(run: Run, up: Ran) -> None:
+    port = steps_of(up)[-1]["brokers"][0]["port"]
+    ran = run(["up", "-n", "1", "-d", "--name", "second", "--base-port", str(port)])
+    assert ran.code == 4
+    assert f"port {port} is in use" in ran.err
+
+
+def test_status_key_by_key(run: Run, up: Ran) -> None:
+    found = run("status --json").json
+    assert found["schema"] == "brokerdemo.status/1"
+    assert found["cluster"] == "default"
+    assert found["uptime_ms"] > 0
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", found["coordination"]["connect"])
+    assert found["coordination"]["mode"] == "embedded"
+    assert set(found["controller"]) >= {"id", "epoch"}
+    assert [broker["id"] for broker in found["brokers"]] == [1, 2, 3]
+    for broker in found["brokers"]:
+        assert {"id", "state", "pid", "host", "port", "epoch", "leads", "follows"} <= set(broker)
+        assert broker["state"] in ("live", "suspect", "dead", "paused")
+        os.kill(broker["pid"], 0)  # it exists
+    (topic,) = found["topics"]
+    assert topic["name"] == "demo"
+    for partition in topic["partitions"]:
+        assert {"partition", "leader", "leader_epoch", "replicas", "isr"} <= set(partition)
+        assert partition["leader"] in partition["isr"]
+    assert sum(broker["leads"] for broker in found["brokers"]) == 6
+
+
+@pytest.mark.usefixtures("whole")
+def test_kill_the_controller_key_by_key(run: Run) -> None:
+    before = run("status --json").json
+    fault = run("kill controller --json").json
+    assert fault["schema"] == "brokerdemo.fault/1"
+    assert re.fullmatch(r"f\d+", fault["fault"])
+    assert (fault["kind"], fault["target"]) == ("kill", before["controller"]["id"])
+    assert "controller" in fault["roles"]
+    assert fault["detected_by"] == "certificate"
+    assert fault["recovered"] is True
+    stages = [fault["stages_ms"][name] for name in ("detected", "controller", "reassigned", "serving")]
+    assert stages == sorted(stages)
+    assert stages[0] > 0
+    after = run("status --json").json
+    assert after["controller"]["epoch"] == before["controller"]["epoch"] + 1
+    assert run("status --check").code == 6
+    again = run("timeline last --json").json
+    assert again["stages_ms"] == fault["stages_ms"]  # one measurement, however often it is looked at
+    assert run(f"timeline {fault['fault']}").out.startswith(f"SIGKILL -> broker {fault['target']} (controller")
+
+
+@pytest.mark.usefixtures("whole")
+def test_a_deadline_that_cannot_be_met_is_exit_5(run: Run) -> None:
+    ran = run("kill 1 --within 1ms --json")
+    assert ran.code == 5
+    assert "try: " in ran.err
+
+
+@pytest.mark.usefixtures("whole")
+def test_kill_a_dead_broker_is_a_conflict(run: Run) -> None:
+    assert run("kill 2 --no-wait").code == 0
+    ran = run("kill 2")
+    assert ran.code == 4
+    assert "broker 2" in ran.err
+
+
+@pytest.mark.parametrize("line", ["kill 9", "kill leader:nope/0", "restart 9", "topics describe nope", "timeline f999"])
+def test_what_does_not_exist_is_exit_3(line: str, run: Run, up: Ran) -> None:
+    ran = run(line)
+    assert ran.code == 3, ran.err
+    assert "try: " in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_unknown_targets_list_the_valid_ones(run: Run, up: Ran) -> None:
+    assert "valid targets: 1, 2, 3, controller" in run("kill 9").err
+
+
+@pytest.mark.parametrize("line", ["kill 3-1", "kill nobody", "config set cluster x", "config get planet"])
+def test_what_cannot_be_meant_is_exit_2(line: str, run: Run, up: Ran) -> None:
+    ran = run(line)
+    assert ran.code == 2, ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_short_pause_goes_unnoticed_and_restart_reports(run: Run, up: Ran) -> None:
+    ran = run("pause 3 --for 100ms --json")
+    assert ran.code == 0
+    assert ran.json["kind"] == "pause"
+    found = run("restart 3 --json").json
+    assert found["schema"] == "brokerdemo.restart/1"
+    assert found["restarted"][0]["broker"] == 3
+    assert found["restarted"][0]["in_sync_ms"] >= found["restarted"][0]["registered_ms"] > 0
+
+
+def test_config(run: Run, up: Ran) -> None:
+    found = run("config set cluster reassign.delay.ms=9000 --json").json
+    assert sorted(one["broker"] for one in found["applied"]) == [1, 2, 3]
+    assert all(one["delay_ms"] > 0 for one in found["applied"])
+    assert run("config get cluster reassign.delay.ms").out == "9000\n"
+    bad = run("config set cluster reassign.delay.ms=soon")
+    assert bad.code == 2
+    assert "/config/cluster" in bad.err
+    assert "refused by brokers 1,2,3: reassign.delay.ms='soon'" in run("status").out
+    assert run("config set cluster reassign.delay.ms=10000").code == 0
+    assert "refused" not in run("status").out
+
+
+def test_topics(run: Run, up: Ran) -> None:
+    assert run("topics create orders -p 4 -r 2").code == 0
+    assert run("topics create orders -p 4 -r 2").code == 4
+    assert {topic["name"] for topic in run("topics list --json").json["topics"]} == {"demo", "orders"}
+    described = run("topics describe orders --json").json
+    assert [len(p["replicas"]) for p in described["partitions"]] == [2, 2, 2, 2]
+    assert run("topics delete orders -y").code == 0
+    assert run("topics describe orders").code == 3
+
+
+def test_events_are_in_order_and_whole(run: Run, up: Ran) -> None:
+    events = [json.loads(line) for line in run("events --json").lines]
+    seqs = [event["seq"] for event in events]
+    assert seqs == sorted(set(seqs))
+    assert {"cluster_ready", "broker_registered", "controller_elected", "leader_started"} <= {
+        e["event"] for e in events
+    }
+    assert all({"t_ns", "source", "event"} <= set(event) for event in events)
+
+
+def test_logs_are_those_of_every_process(run: Run, up: Ran) -> None:
+    out = run("logs").out
+    for process in ("coordinator", "broker 1", "broker 3"):
+        assert process in out
+    only = run("logs 2 --json").lines
+    assert only
+    assert {json.loads(line)["process"] for line in only} == {"broker 2"}
+    assert run("logs 17").code == 3
+
+
+def test_no_secret_is_in_events_and_logs(run: Run, up: Ran) -> None:
+    said = run("events --json").out + run("logs --json").out + run("status --json").out
+    assert "password" not in said.lower()
+
+
+def test_doctor_sees_the_cluster(run: Run, up: Ran) -> None:
+    found = run("doctor --json").json
+    assert [c["level"] for c in found["checks"] if c["name"] == "cluster"] == ["ok"]
+
+
+def test_down_and_then_nothing_is_there(run: Run) -> None:
+    name = ["--cluster", "short"]
+    assert run("up -n 1 -d --name short --base-port auto --topic t:1:1").code == 0
+    pid = run([*name, "status", "--json"]).json["brokers"][0]["pid"]
+    ran = run([*name, "down", "--json"])
+    assert ran.json["schema"] == "brokerdemo.down/1"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert run([*name, "down"]).code == 3
+
+
+class Terminal:
+    """A command with a terminal of its own, as in a window of a user's screen."""
+
+    def __init__(self, words: list[str], environ: dict[str, str]) -> None:
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            os.execve(sys.executable, [sys.executable, "-m", "brokerdemo", *words], environ)
+        self.pid = pid
+        self.shown = ""
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+
+    def until(self, text: str, within_s: float = 30) -> str:
+        """Read until `text` has been shown."""
+        deadline = time.monotonic() + within_s
+        while text not in self.shown:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{text!r} did not come; shown:\n{self.shown}"
+            if not select.select([self.fd], [], [], left)[0]:
+                continue
+            try:
+                self.shown += os.read(self.fd, 65536).decode(errors="replace")
+            except OSError:
+                assert text in self.shown, f"ended without {text!r}; shown:\n{self.shown}"
+        return self.shown
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.fd, keys)
+
+    def exit_code(self) -> int:
+        """Drain what is left and reap."""
+        while True:
+            try:
+                if not (piece := os.read(self.fd, 65536)):
+                    break
+                self.shown += piece.decode(errors="replace")
+            except OSError:
+                break
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Callable[[str], Terminal]]:
+    opened = []
+    environ = environ_of(tmp_path / "home", TERM="xterm-256color", PYTHONIOENCODING="utf-8")
+
+    def start(line: str) -> Terminal:
+        opened.append(Terminal(line.split(), environ))
+        return opened[-1]
+
+    yield start
+    subprocess.run(
+        [sys.executable, "-m", "brokerdemo", "down", "--all", "--force", "-y"],
+        env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30,
+    )  # fmt: skip
+
+
+UP = "up -n 1 --base-port auto --topic t:1:1"
+
+
+def test_ctrl_c_stops_the_cluster_gracefully(terminal: Callable[[str], Terminal]) -> None:
+    window = terminal(UP)
+    assert "\x1b[" in window.until("Ctrl-C (twice: kill)")  # colours: it is a terminal
+    window.type(b"\x03")
+    window.until("Stopping")
+    assert window.exit_code() == 130
+    assert "Traceback" not in window.shown
+    after = terminal("status")
+    assert after.exit_code() == 3
+
+
+def test_d_detaches_and_the_cluster_stays(terminal: Callable[[str], Terminal]) -> None:
+    window = terminal(UP)
+    window.until("Ctrl-C (twice: kill)")
+    window.type(b"d")
+    window.until("Detached")
+    assert window.exit_code() == 0
+    after = terminal("status")
+    assert after.exit_code() == 0
+    assert "1 live" in after.shown
+
+
+def test_a_closed_terminal_is_down(terminal: Callable[[str], Terminal]) -> None:
+    window = terminal(UP)
+    window.until("Ctrl-C (twice: kill)")
+    os.kill(window.pid, signal.SIGHUP)
+    window.until("Stopping")
+    window.exit_code()
+    assert terminal("status").exit_code() == 3
+
+
+def test_the_foreground_shows_the_waterfall_of_a_kill_elsewhere(terminal: Callable[[str], Terminal]) -> None:
+    window = terminal("up -n 3 --base-port auto")
+    window.until("Ctrl-C (twice: kill)")
+    assert terminal("kill controller").exit_code() == 0
+    window.until("recovered in")
+    window.type(b"\x03\x03")  # twice: kill
+    assert window.exit_code() == 130
+
+
+def test_status_watch_redraws_when_something_happens(terminal: Callable[[str], Terminal]) -> None:
+    assert terminal("up -d -n 3 --base-port auto").exit_code() == 0
+    window = terminal("status --watch")
+    window.until("live")
+    assert terminal("kill controller").exit_code() == 0
+    window.until("dead\x1b[0m ")
+    window.type(b"\x03")
+    assert window.exit_code() == 130
+    assert window.shown.rstrip().endswith("is dead\x1b[0m")  # the last picture stays on the screen
