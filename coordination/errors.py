@@ -1,11 +1,12 @@
 """Every way the coordination service says no: one class per wire code, named for who must act.
 
-In: a wire code (`from_code`) or a local finding.  Out: an exception with `.code`, the integer that travels in a ReplyHeader.
+In: a wire code (`from_code`) or a local finding.  Out: an exception with `.code`, the integer in a ReplyHeader.
 Knows nothing of sockets, trees or sessions.  Answers to ZooKeeper's KeeperException; the spellings are kazoo's.
 
 (1) A code has exactly one class, and a class exactly one code.
-(2) `KeeperError` is an answer of the service.  `RemoteProtocolError` closes a connection: the other side broke the protocol.
-    `LocalProtocolError` is a mistake of the caller's own code.  `InternalError` is a bug of ours and stops the server.
+(2) `KeeperError` is an answer of the service.  `RemoteProtocolError` closes a connection: the other side broke the
+    protocol.  `LocalProtocolError` is a mistake of the caller's own code.  `InternalError` is a bug of ours and stops
+    the server.
 (3) `ConnectionLossError` and `OperationTimeoutError` mean *unknown*: the request may have been executed.
 """
 

@@ -41,6 +41,7 @@ OUTSTANDING_MAX = 10_000
 ROUNDS_MS = 20
 SESSIONLESS_MS = 10_000  # zookeeper.nio.sessionlessCnxnTimeout
 ACCEPTS_PER_ROUND = 64
+SENDS_PER_ROUND = 8
 GATHER_SHARE = 0.5  # of a sync, at most
 GATHER_QUIET_NS = 60_000
 
@@ -200,7 +201,7 @@ class ClientPort:
         try:
             data = tls.receive()
         except OSError as error:
-            if not isinstance(error, BlockingIOError):
+            if not isinstance(error, (BlockingIOError, ConnectionError)):
                 self._journal.write("tls_refused", host=client.host, reason=str(error))
             raise
         if tls.pending:
@@ -253,6 +254,7 @@ class ClientPort:
             if connection.closing:
                 self._close(client)
             return
+        turns = 0
         while True:
             try:
                 sent = client.sock.send(data) if tls is None else tls.send(data)
@@ -264,10 +266,16 @@ class ClientPort:
             if sent < len(data):
                 self._keep_unsent(client, data[sent:])
                 return
+            if not out and connection.stalled:
+                self.pipeline.resume(connection)
             if not out:
                 break
             data = b"".join(out)
             out.clear()
+            turns += 1
+            if turns == SENDS_PER_ROUND:  # a fast reader of large values; the others want their turn
+                self._keep_unsent(client, data)
+                return
         client.unsent = b""
         if tls is not None and tls.pending:
             self._keep_unsent(client, b"")

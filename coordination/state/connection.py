@@ -3,7 +3,8 @@
 In and out: fields, read and written by the pipeline; the shell takes `out` and sends it.  Knows no socket.
 Answers to ZooKeeper's ServerCnxn.
 
-(1) `waiting` is not empty exactly while a write of this connection is under way; it holds that write and everything behind it.
+(1) `waiting` is not empty exactly while a write of this connection is under way; its first entry is that write, then
+    come the requests behind it.  `deferred` holds requests nobody has looked at, and only of a stalled connection.
 (2) Bytes in `out` are complete frames in the order the client must see them.
 (3) After `closing` is set nothing more is read; what is in `out` is still sent.
 """
@@ -14,7 +15,7 @@ from typing import Any
 from coordination.auth.connection_auth import ConnectionAuth
 from coordination.auth.identity import Identities
 from coordination.state.sessions import Session
-from coordination.wire.server_connection import ServerConnection
+from coordination.wire.server_connection import Event, ServerConnection
 
 # What a connection is in the middle of doing; `gone` is final.
 NEW, CONNECTING, ESTABLISHED, GONE = "new", "connecting", "established", "gone"
@@ -24,6 +25,7 @@ class Connection:
     __slots__ = (
         "auth",
         "closing",
+        "deferred",
         "identities",
         "key",
         "legacy",
@@ -33,6 +35,7 @@ class Connection:
         "session",
         "session_id",
         "since_ms",
+        "stalled",
         "waiting",
         "wire",
     )
@@ -48,6 +51,8 @@ class Connection:
         self.out: list[bytes] = []
         self.waiting: deque[Any] = deque()
         self.closing = False
+        self.stalled = False  # its output is full: what it sends is put off until the shell has sent that
+        self.deferred: list[Event] = []
         self.legacy = False  # an old client whose ConnectRequest has no readOnly byte
         self.requests_received = 0
         self.since_ms = now_ms

@@ -70,6 +70,10 @@ from coordination.wire.replies import (
 )
 from coordination.wire.server_connection import BROKEN, Event, FourLetterWord, Malformed, UnknownOperation, Violation
 
+REPLIES_BYTES_MAX = 1 << 20
+"""So much may stand in a connection's output before its next request is looked at: small requests for large values
+must not fill the memory faster than the client takes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -126,7 +130,7 @@ class Ready(NamedTuple):
 
 @dataclass(slots=True)
 class Counters:
-    """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes; a read takes no time worth counting."""
+    """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes: a read is answered at once."""
 
     received: int = 0
     sent: int = 0
@@ -240,25 +244,42 @@ class Pipeline:
         incoming = connection.wire.receive_data(data)
         if not incoming:
             return
-        session = connection.session
-        if session is not None:
-            session.last_heard_ms = self.now_ms
         count = len(incoming)
         self.counters.received += count
         connection.requests_received += count
+        if connection.stalled:
+            connection.deferred += incoming
+        else:
+            self._handle(connection, incoming)
+
+    def resume(self, connection: Connection) -> None:
+        """The output of a stalled connection has been sent: go on with what it sent meanwhile."""
+        if connection.waiting or connection.closing:
+            return  # its writes come first; their replies will be sent, and this asked again
+        incoming, connection.deferred = connection.deferred, []
+        connection.stalled = False
+        self._handle(connection, incoming)
+
+    def _handle(self, connection: Connection, incoming: list[Event]) -> None:
+        session = connection.session
+        if session is not None:
+            session.last_heard_ms = self.now_ms
         out, waiting = connection.out, connection.waiting
         if not out:
             self._dirty.append(connection)
         append, reads, state, zxid = out.append, HANDLERS, self.readable, self.tree.last_zxid
-        for request in self._screened(connection, incoming) if self._enforces_auth else incoming:
+        room = REPLIES_BYTES_MAX
+        requests_left = iter(self._screened(connection, incoming) if self._enforces_auth else incoming)
+        for request in requests_left:
             read = reads.get(type(request))
             if read is None:
                 self._others[type(request)](connection, request)
-                if connection.closing or connection.wire.phase is BROKEN:  # type: ignore[redundant-expr]  # the call changed it
+                if connection.closing or connection.wire.phase is BROKEN:
                     return
                 session = connection.session
             elif waiting:
                 waiting.append(request)
+                room -= self._expected_bytes(request)
             elif session is not None and not session.closing:
                 try:
                     body = read(state, connection, request)  # type: ignore[arg-type]
@@ -267,8 +288,19 @@ class Pipeline:
                 else:
                     append(pack_reply_head(HEADER_BYTES + len(body), request.xid, zxid, 0))  # type: ignore[union-attr]
                     append(body)
+                    room -= len(body)
             else:
                 append(error_reply(request.xid, zxid, SessionExpiredError.code))  # type: ignore[union-attr]
+            if room < 0:
+                # Not a write behind it is looked at either: a connection's requests take effect in their order.
+                connection.stalled = True
+                connection.deferred = list(requests_left)
+                return
+
+    def _expected_bytes(self, request: Any) -> int:
+        """About how large the answer to a waiting read will be."""
+        node = self.tree.nodes.get(getattr(request, "path", ""))
+        return 100 if node is None else 100 + len(node.data or b"") + 32 * node.child_count
 
     def persisted(self, zxid: int) -> None:
         """Everything up to `zxid` is safe.  In an ensemble of one that is the whole quorum: commit it."""
@@ -488,9 +520,13 @@ class Pipeline:
 
     def _answer(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
         waiting = connection.waiting
-        first = waiting.popleft()
-        if first is not proposal:
+        if waiting.popleft() is not proposal:
             raise InternalError(f"{connection!r} waits for another write than the one that was committed")
+        self._answer_write(connection, proposal, result)
+        while waiting and type(waiting[0]) is not Proposal:
+            self._answer_held(connection, waiting.popleft())
+
+    def _answer_write(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
         header = proposal.header
         opcode = proposal.request_opcode
         if opcode == opcodes.CREATE_SESSION:
@@ -505,9 +541,6 @@ class Pipeline:
             self._send(connection, reply(proposal.xid, header.zxid, _reply_body(result)))
             if opcode == opcodes.CLOSE_SESSION:
                 self._close(connection)
-                return
-        while waiting and type(waiting[0]) is not Proposal:
-            self._answer_held(connection, waiting.popleft())
 
     def _answer_held(self, connection: Connection, held: Any) -> None:
         """A request that waited behind a write of its connection; bytes are an answer that was ready before."""
@@ -565,7 +598,7 @@ class Pipeline:
             self._tell(watchers, event(EVENT_CHILDREN_CHANGED, parent, zxid), parent_acl)
 
     def _tell(self, watchers: list[Connection], encoded: bytes, acl: tuple[Acl, ...]) -> None:
-        """Send one event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
+        """One event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
         dirty = self._dirty
         for connection in watchers:
             if acl is not OPEN_ACL and not self.access.allows(acl, PERM_READ, connection.identities):

@@ -1,7 +1,8 @@
 """Prep: a request and the changes still under way become a txn, or an error.
 
-In: write requests in order, each with its session's identities and the zxid it will get.  Out: the txn body, or a `KeeperError`.
-Touches only its list of outstanding changes, never the tree.  Answers to ZooKeeper's PrepRequestProcessor and ChangeRecord.
+In: write requests in order, each with its session's identities and the zxid it will get.  Out: the txn body, or a
+`KeeperError`.  Touches only its list of outstanding changes, never the tree.  Answers to ZooKeeper's
+PrepRequestProcessor and ChangeRecord.
 
 (1) A decision sees every decision before it, committed or not: outstanding changes first, then the tree.
 (2) A request that is refused leaves no outstanding change; a multi leaves all of its changes or none.
@@ -220,7 +221,7 @@ class Prep:
         return self._remove(path, parent_path, parent, node, zxid)
 
     def delete_container(self, path: str, zxid: int) -> DeleteTxn:
-        """The server's own wish to remove a container or TTL node; refused if it is neither, or was filled meanwhile."""
+        """The server's own wish to remove a container or TTL node; refused if it is neither or was filled meanwhile."""
         parent_path = parent_of(path)
         node = self._get(path)
         if kind_of(node.owner) in (PLAIN, EPHEMERAL):

@@ -3,7 +3,8 @@
 In: track, touch, expired(now_ms).  Out: the sessions whose time is over.  A session's password follows from its id.
 Knows nothing of the tree and of sockets.  Answers to ZooKeeper's SessionTrackerImpl and ExpiryQueue.
 
-(1) A session expires at the first bucket boundary at or after last_heard + timeout, never before; a bucket has EXPIRY_BUCKET_MS.
+(1) A session expires at the first bucket boundary at or after last_heard + timeout, never before; a bucket has
+    EXPIRY_BUCKET_MS.
 (2) touch() costs one store: a session is moved to its later bucket only when the old one comes due.
 (3) An id is never given twice, also over restarts: ids start at the wall clock and above every id seen in the log.
 (4) A session that is closing is tracked until its closeSession txn is applied, and accepts nothing meanwhile.
@@ -104,12 +105,12 @@ class SessionTable:
 
 
 def first_session_id(wall_ms: int, server_id: int = 0) -> int:
-    """Where ids start: the clock in the middle, the server in the top byte (source: SessionTrackerImpl.initializeNextSession)."""
+    """Where ids start: the clock in the middle, the server in the top byte (source: SessionTrackerImpl)."""
     return ((wall_ms << 24) & ((1 << 64) - 1)) >> 8 | (server_id << 56)
 
 
 def password_of(session_id: int) -> bytes:
-    """16 bytes that follow from the id: java.util.Random's first numbers from a seed made of it (source: ZooKeeperServer)."""
+    """16 bytes that follow from the id: java.util.Random's first numbers, seeded with it (source: ZooKeeperServer)."""
     state = ((session_id ^ _PASSWORD_SEED) ^ _JAVA_MULTIPLIER) & _MASK48
     out = bytearray()
     for _ in range(4):

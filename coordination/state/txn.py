@@ -1,11 +1,13 @@
 """Txns: the record of one decision, as it stands in the log and travels between servers.
 
 In: a header and a body.  Out: the payload of one log entry (header, then body, in ZooKeeper's jute), and back.
-Knows nothing of the tree or of files.  Answers to ZooKeeper's TxnHeader, the records of org.apache.zookeeper.txn and SerializeUtils.
+Knows nothing of the tree or of files.  Answers to ZooKeeper's TxnHeader, the records of org.apache.zookeeper.txn and
+SerializeUtils.
 
 (1) payload[12:20] is the zxid, big-endian: storage looks no further than that.
 (2) `decode(encode(header, body)) == (header, body)` for every body type.
-(3) A failed request is a txn too: type ERROR, one code; it takes a zxid.  A failed multi keeps type MULTI and holds only ERROR parts.
+(3) A failed request is a txn too: type ERROR, one code; it takes a zxid.  A failed multi keeps type MULTI and holds
+    only ERROR parts.
 (4) What follows the body (ZooKeeper may add a TxnDigest) is ignored.
 """
 
@@ -191,7 +193,7 @@ def encode(header: TxnHeader, body: TxnBody) -> bytes:
 
 
 def decode(payload: bytes) -> tuple[TxnHeader, TxnBody]:
-    """A log entry's payload as header and body; `RemoteProtocolError` if it is not one (source: SerializeUtils.deserializeTxn)."""
+    """A log entry's payload as header and body; `RemoteProtocolError` if it is not one (source: SerializeUtils)."""
     if len(payload) < HEADER_BYTES:
         raise truncated("a txn header")
     header = TxnHeader(*HEADER.unpack_from(payload, 0))

@@ -1,6 +1,6 @@
 """Frames: the four-byte length in front of every message, with its limit.
 
-In: bytes as the network gave them.  Out: (buffer, positions of the whole frames in it).  Nothing is copied to find them.
+In: bytes as the network gave them.  Out: (buffer, positions of the whole frames in it); nothing is copied to find them.
 Knows nothing of what is inside.  Answers to the length handling of ZooKeeper's NIOServerCnxn (`jute.maxbuffer`).
 
 (1) A length below 0 or above the limit is refused before a byte is kept for it.
@@ -76,7 +76,8 @@ def bad_length(length: int, limit: int) -> str:
     """Why a length is refused, in words; says so when it is the beginning of an HTTP request."""
     word = length.to_bytes(4, "big", signed=True)
     if word in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"PRI "):
-        return f"an HTTP request ({word.decode().strip()} ...) came to the client port; this port speaks ZooKeeper's protocol"
+        method = word.decode().strip()
+        return f"an HTTP request ({method} ...) came to the client port; this port speaks ZooKeeper's protocol"
     if word[:2] == b"\x16\x03":
         return "a TLS handshake came to the plain client port; use the secure port, or no TLS"
     return f"a frame of {length} bytes; allowed are 0 to {limit} (jute.maxbuffer)"

@@ -1,11 +1,13 @@
 """Jute, ZooKeeper's serialisation: big-endian numbers, counted buffers, strings and vectors.
 
-In: a bytes object, a position and the end of the record (a record may sit in the middle of a larger buffer, so nothing is copied to read it).
+In: a bytes object, a position and the end of the record (a record may sit in the middle of a larger buffer, so nothing
+is copied to read it).
 Out: the value and the position after it.  Writers return bytes.
 Knows no record.  Answers to ZooKeeper's BinaryInputArchive and BinaryOutputArchive.
 
 (1) A length is compared with what is left of the record *before* anything is allocated for it.
-(2) A count of a vector is compared with the bytes left: every item takes at least four, so a lying count is refused at once.
+(2) A count of a vector is compared with the bytes left: every item takes at least four, so a lying count is refused at
+    once.
 (3) Reading past the end raises `RemoteProtocolError`, whatever the cut position.
 """
 

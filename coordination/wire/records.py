@@ -90,7 +90,7 @@ _CONNECTED_HEAD = Struct(">iiq")
 
 
 class ConnectRequest(NamedTuple):
-    """The first frame of a client.  `read_only` None: an old client that leaves the byte out, and expects it left out."""
+    """The first frame of a client.  `read_only` None: an old client, which leaves the byte out and expects none."""
 
     protocol_version: int
     last_zxid_seen: int

@@ -1,11 +1,13 @@
 """Every request a client may send, one record each, with its decoder (server side) and its encoder (client side).
 
-In: the bytes of one frame behind its length.  Out: a record; its `xid` is what the reply must carry, its `opcode` what it asks.
+In: the bytes of one frame behind its length.  Out: a record; its `xid` is what the reply must carry, its `opcode` what
+it asks.
 Knows nothing of what a request does.  Source: zookeeper.jute (org.apache.zookeeper.proto), MultiOperationRecord.
 
 (1) `DECODERS` is the registry: an opcode that is not in it does not exist for a client.  CREATE_SESSION, ERROR and
     DELETE_CONTAINER are the server's own and are not in it.
-(2) A record that is cut, or lies about a length, raises `RemoteProtocolError`; bytes behind a record are ignored, as Java does.
+(2) A record that is cut, or lies about a length, raises `RemoteProtocolError`; bytes behind a record are ignored, as
+    Java does.
 (3) Decoders of reads are written out flat: they run once per frame on the hot path.
 """
 

@@ -428,6 +428,26 @@ def test_set_watches_tells_what_was_missed_before_its_reply(machine: Machine) ->
     assert now > since
 
 
+def test_small_requests_for_large_values_wait_for_room(machine: Machine) -> None:
+    """What a client asks for may be a thousand times larger than its request: it is answered as it is taken."""
+    client = machine.client()
+    client.call(requests.Create(1, opcodes.CREATE, "/big", bytes(400_000), OPEN_ACL, 0))
+    client.send(
+        *(requests.GetData(xid, "/big", False) for xid in range(8)),
+        requests.SetData(8, "/big", b"small", -1),
+        *(requests.GetData(xid, "/big", False) for xid in range(9, 12)),
+    )
+    machine.persist()
+    rounds = []
+    while got := [each.header.xid for each in client.answers()]:
+        rounds.append(got)
+        machine.pipeline.resume(client.connection)
+        machine.persist()
+    assert rounds == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9], [10, 11]]
+    assert not client.connection.waiting
+    assert not client.connection.stalled
+
+
 # --- containers
 
 

@@ -1,0 +1,56 @@
+"""zoo.cfg, properties and options: which wins, what is refused, and how it is said."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordination.server.config import ALL_WORDS, ConfigError, build, parse_properties
+
+IN_MEMORY: dict[str, Any] = {"in_memory": True}
+
+
+def test_a_zoo_cfg() -> None:
+    text = "# comment\ntickTime=500\ndataDir=/d\nclientPort=2182\n4lw.commands.whitelist=stat, ruok\nforceSync=no\n"
+    config = build(parse_properties(text), {}, {})
+    assert config.pipeline.tick_time_ms == 500
+    assert (config.pipeline.min_session_timeout_ms, config.pipeline.max_session_timeout_ms) == (1000, 10_000)
+    assert config.data_dir == Path("/d")
+    assert config.port == 2182
+    assert config.words == {"stat", "ruok"}
+    assert config.force_sync is False
+    assert config.ignored == ()
+
+
+def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
+    config = build(
+        {"clientPort": "1", "jute.maxbuffer": "1000", "4lw.commands.whitelist": "srvr", "dataDir": "/d"},
+        {"jute.maxbuffer": "0x2000", "zookeeper.extendedTypesEnabled": "true"},
+        {"port": 0, "words": "all", "data": Path("/e"), "min_session_timeout_ms": 100},
+    )
+    assert config.port == 0
+    assert config.pipeline.frame_bytes_max == 0x2000
+    assert config.pipeline.extended_types is True
+    assert config.pipeline.min_session_timeout_ms == 100
+    assert config.words == ALL_WORDS
+    assert config.data_dir == Path("/e")
+
+
+def test_unknown_keys_are_reported_not_fatal() -> None:
+    assert build({"noSuchKey": "1", "initLimit": "5"}, {}, IN_MEMORY).ignored == ("noSuchKey",)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "options", "said"),
+    [
+        ({}, {}, "--data"),
+        ({"tickTime": "two"}, IN_MEMORY, "tickTime=two"),
+        ({"tickTime": "0"}, IN_MEMORY, "below"),
+        ({"forceSync": "maybe"}, IN_MEMORY, "forceSync=maybe"),
+        ({"minSessionTimeout": "9", "maxSessionTimeout": "8"}, IN_MEMORY, "above"),
+        ({"server.1": "a:1:2", "server.2": "b:1:2"}, IN_MEMORY, "ensemble"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_reason(cfg: dict[str, str], options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build(cfg, {}, options)
