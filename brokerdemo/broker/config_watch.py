@@ -118,6 +118,7 @@ class ConfigWatch:
         if self._live.answered.pop(znode, None) is None and znode not in self._live.znodes:
             return
         changed = await self._put(znode, {})
+        self._live.znodes.pop(znode, None)
         self._channel.emit("config_applied", znode=znode, version=-1, changed=changed)
 
     async def _put(self, znode: str, values: dict[str, Value]) -> dict[str, object]:

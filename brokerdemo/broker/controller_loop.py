@@ -20,14 +20,17 @@ import coordination
 from brokerdemo import znodes
 from brokerdemo.broker.channel import Channel
 from brokerdemo.broker.config_watch import LiveSettings
-from brokerdemo.broker.membership import Fence
+from brokerdemo.broker.membership import UNKNOWN, Fence
 from brokerdemo.broker.view_reader import ViewReader
 from brokerdemo.control.controller import Controller
 from brokerdemo.control.model import Check, Create, Delete, Fact, Multi, Operation, Set
 from brokerdemo.znodes import Master, MasterEpoch, ZnodeValueError
 
-# A step that is refused again and again is a bug or a hand that writes against us: say so, loudly.
-REFUSALS_TOLD = 5
+# Refused once: somebody wrote in between. Refused again and again: something is in the way that planning cannot see (a
+# foreign znode below a topic that is to be deleted); then it is said, and tried at a growing distance.
+REFUSALS_AT_ONCE = 3
+PAUSE_FIRST_S = 0.05
+PAUSE_MAX_S = 5.0
 
 
 class Candidate:
@@ -129,7 +132,7 @@ class Candidate:
         except coordination.MultiError as refused:
             # Somebody else was quicker: the watch will tell. Anything else (a moved epoch): look and try again.
             return None, not isinstance(refused.error, coordination.NodeExistsError)
-        except coordination.ConnectionLossError:
+        except UNKNOWN:
             await self._zk.wait_for(coordination.ConnectionState.CONNECTED)
             return None, True
         written = results[-1]
@@ -143,7 +146,7 @@ class Candidate:
                 if item is None:
                     try:
                         await self._zk.create(znodes.MASTER_EPOCH, MasterEpoch(0).encode())
-                    except (coordination.NodeExistsError, coordination.ConnectionLossError):
+                    except (coordination.NodeExistsError, *UNKNOWN):
                         pass
                     continue
                 try:
@@ -165,7 +168,7 @@ class Candidate:
             stat = await self._zk.exists(znodes.MASTER)
             if stat is not None and stat.ephemeral_owner == self._zk.session_id:
                 await self._zk.delete(znodes.MASTER, stat.version)
-        except (coordination.NoNodeError, coordination.BadVersionError, coordination.ConnectionLossError):
+        except (coordination.NoNodeError, coordination.BadVersionError, *UNKNOWN):
             pass  # _win looks again
 
     # ---- being the controller ----------------------------------------------------------------------------------------
@@ -214,9 +217,14 @@ class Candidate:
                     return
                 if not written:
                     refusals += 1
-                    if refusals % REFUSALS_TOLD == 0:
-                        self._channel.log("warning", "plan_refused_again", times=refusals)
                     break
+                refusals = 0
+            if refusals > REFUSALS_AT_ONCE:
+                self._channel.log("warning", "plan_refused_again", times=refusals)
+                # A change of the cluster ends the pause: a death must not wait behind a hopeless plan.
+                with trio.move_on_after(min(PAUSE_FIRST_S * 2 ** (refusals - REFUSALS_AT_ONCE), PAUSE_MAX_S)):
+                    self._wake = trio.Event()
+                    await self._wake.wait()
             await self._fence.until_lifted()
             await self._read(reader)
 
@@ -231,7 +239,7 @@ class Candidate:
                 self._channel.log("info", "plan_refused", index=refused.index, error=str(refused.error))
                 self._dirty.add("everything")
             return False
-        except coordination.ConnectionLossError:
+        except UNKNOWN:
             self._dirty.add("everything")
             return False
         zxid = max((r.mzxid for r in results if isinstance(r, coordination.Stat)), default=None)

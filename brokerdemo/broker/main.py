@@ -28,7 +28,7 @@ from brokerdemo.broker import listener
 from brokerdemo.broker.channel import Channel
 from brokerdemo.broker.config_watch import ConfigWatch, LiveSettings
 from brokerdemo.broker.controller_loop import Candidate
-from brokerdemo.broker.membership import Fence, IdTakenError, register, watch_clock, watch_registration
+from brokerdemo.broker.membership import UNKNOWN, Fence, IdTakenError, register, watch_clock, watch_registration
 from brokerdemo.broker.options import BrokerOptions
 from brokerdemo.broker.partitions_watch import PartitionsWatch, Roles
 from brokerdemo.broker.settings import Settings
@@ -240,7 +240,7 @@ class Broker:
                 if new.rack != old.rack:
                     self._worker = replace(self._worker, rack=new.rack)
                     await zk.set(znodes.worker_path(self._id), self._worker.encode())
-            except (coordination.ConnectionLossError, coordination.NoNodeError) as error:
+            except (coordination.NoNodeError, *UNKNOWN) as error:
                 # The timeout is asked for again whenever the connection comes back, the rack at the next registration.
                 self._channel.log("warning", "setting_applied_late", reason=str(error))
 
@@ -256,7 +256,7 @@ async def _make_parents(zk: "coordination.Client") -> None:
     try:
         await zk.multi(missing)
         return
-    except (coordination.MultiError, coordination.ConnectionLossError):
+    except (coordination.MultiError, *UNKNOWN):
         pass  # somebody made some of them; one by one then
     for create in missing:
         while await zk.exists(create.path) is None:
@@ -264,7 +264,7 @@ async def _make_parents(zk: "coordination.Client") -> None:
                 await zk.create(create.path, create.value)
             except coordination.NodeExistsError:
                 pass
-            except coordination.ConnectionLossError:
+            except UNKNOWN:
                 await zk.wait_for(coordination.ConnectionState.CONNECTED)
 
 

@@ -22,8 +22,14 @@ from brokerdemo.znodes import Worker, ZnodeValueError
 
 # What part of the session timeout may pass in silence (ZooKeeper's clients use the same part as their read timeout).
 SILENCE = 2 / 3
-# How often the clock is looked at, as a part of the silence allowed.
+# How often the clock is looked at: so often in the silence allowed, and at least at this pace whatever is allowed now,
+# so that a session timeout set much shorter does not find a clock that was looked at too long ago.
 TICKS_PER_SILENCE = 5
+TICK_MAX_S = 0.05
+
+
+# A write that ended so may have been executed: look before doing it again.
+UNKNOWN = (coordination.ConnectionLossError, coordination.OperationTimeoutError)
 
 
 class IdTakenError(Exception):
@@ -53,7 +59,7 @@ async def register(zk: "coordination.Client", broker_id: int, worker: Worker, *,
             return Registration(stat.czxid, replaced)
         except coordination.NodeExistsError:
             pass
-        except coordination.ConnectionLossError:
+        except UNKNOWN:
             await zk.wait_for(coordination.ConnectionState.CONNECTED)  # it may be there now; look
         try:
             value, stat = await zk.get(path)
@@ -73,7 +79,7 @@ async def _replace(zk: "coordination.Client", path: str, worker: Worker, version
         await zk.multi([coordination.Delete(path, version), coordination.Create(path, worker.encode(), ephemeral=True)])
     except coordination.MultiError:
         pass  # it changed meanwhile; look again
-    except coordination.ConnectionLossError:
+    except UNKNOWN:
         await zk.wait_for(coordination.ConnectionState.CONNECTED)
 
 
@@ -181,8 +187,7 @@ async def watch_clock(fence: Fence) -> None:
     """Looks at the clock often enough that standing still shows. Runs as long as the process."""
     while True:
         fence.tick()
-        pause_s = fence.limit_s / TICKS_PER_SILENCE
-        await trio.sleep(min(1, pause_s))
+        await trio.sleep(min(fence.limit_s / TICKS_PER_SILENCE, TICK_MAX_S))
 
 
 async def watch_registration(

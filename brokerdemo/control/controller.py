@@ -61,13 +61,12 @@ class Controller:
         facts = self._membership(view, now_ms)
         topics = {name: topic for name, topic in sorted(view.topics.items()) if name not in view.deletions}
 
-        steps = [*self._elections(view, topics), *self._creations(view, topics)]
-        touched = {change[:2] for step in steps for change in step.changes}
         moves = self._moves(view, topics, now_ms)
         facts += moves.facts
-        steps += moves.steps
-        steps += self._deletions(view)
-        if not steps:
+        groups = [list(self._elections(view, topics)), list(self._creations(view, topics)), moves.steps]
+        groups += self._deletions(view)
+        touched = {change[:2] for group in groups for step in group for change in step.changes}
+        if not any(groups):
             return Plan(tuple(facts))
         planned = Fact(
             "assignment_planned",
@@ -78,7 +77,9 @@ class Controller:
                 "partitions": [f"{topic}/{p}" for topic, p in sorted(touched | moves.partitions)],
             },
         )
-        multis = bundle(steps, controller_epoch=self.controller_epoch, master_epoch_version=view.master_epoch_version)
+        # Apart, so that what is refused for a reason of its own (a deletion, say) never takes an election with it.
+        fence = {"controller_epoch": self.controller_epoch, "master_epoch_version": view.master_epoch_version}
+        multis = tuple(multi for group in groups for multi in bundle(group, **fence))
         return Plan((*facts, planned), multis)
 
     # ---- who is there ------------------------------------------------------------------------------------------------
@@ -264,8 +265,10 @@ class Controller:
 
     # ---- deletions ---------------------------------------------------------------------------------------------------
 
-    def _deletions(self, view: ClusterView) -> Iterator[Step]:
+    def _deletions(self, view: ClusterView) -> Iterator[list[Step]]:
+        """The steps of each topic's deletion."""
         for name in sorted(view.deletions):
+            steps: list[Step] = []
             topic = view.topics.get(name)
             last: list[Operation] = []
             if topic is not None:
@@ -273,14 +276,15 @@ class Controller:
                     operations: tuple[Operation, ...] = (Delete(znodes.partition_path(name, partition)),)
                     if partition in topic.states or partition in topic.unreadable:
                         operations = (Delete(znodes.state_path(name, partition)), *operations)
-                    yield Step(operations)
+                    steps.append(Step(operations))
                 if topic.partitions_node:
                     last.append(Delete(znodes.partitions_path(name)))
                 last.append(Delete(znodes.topic_path(name), topic.version))
             if name in view.topic_configs:
                 last.append(Delete(znodes.topic_config_path(name)))
             last.append(Delete(znodes.delete_topic_path(name)))
-            yield Step(tuple(last), (Fact("topic_deleted", {"topic": name}),) if topic is not None else ())
+            told = (Fact("topic_deleted", {"topic": name}),) if topic is not None else ()
+            yield [*steps, Step(tuple(last), told)]
 
 
 def _targets(topics: Mapping[str, TopicView]) -> dict[tuple[str, int], tuple[int, ...]]:

@@ -147,3 +147,18 @@ async def test_a_restart_of_the_coordination_server_moves_nothing(own_cluster: A
     moved = {"controller_elected", "controller_resigned", "broker_lost", "broker_registered"}
     assert [e for e in cluster.events.heard[since:] if e["event"] in moved] == []
     assert cluster.events.all(since, event="leader_started", topic="t") == []
+
+
+async def test_a_deletion_that_cannot_be_holds_nobody_up(cluster: Any) -> None:
+    """A foreign znode below a partition: the deletion is refused for as long as it is there, elections go on."""
+    await cluster.up(1, 2, 3)
+    await cluster.topic("t", (1, 2), (2, 1))
+    await cluster.topic("u", (1, 2, 3))
+    foreign = znodes.partition_path("t", 0) + "/foreign"
+    await cluster.zk.create(foreign)
+    await cluster.zk.create(znodes.delete_topic_path("t"))
+    await cluster.brokers[1].stopped()
+    await cluster.becomes("u", 0, lambda s: s.leader == 2)
+    assert await cluster.zk.exists(znodes.topic_path("t")) is not None
+    await cluster.zk.delete(foreign)
+    await cluster.events.first(event="topic_deleted", topic="t")

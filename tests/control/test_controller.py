@@ -515,4 +515,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = hypothesis_settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestHistories.settings = hypothesis_settings(max_examples=40, stateful_step_count=20, deadline=None)
