@@ -25,7 +25,6 @@ _KNOWN_AND_IGNORED = frozenset(
     (
         "admin.enableServer",
         "admin.serverPort",
-        "autopurge.purgeInterval",
         "clientPortListenBacklog",
         "electionAlg",
         "initLimit",
@@ -66,6 +65,8 @@ class Config:
     prealloc_bytes: int = 64 << 20
     snap_count: int = SNAP_COUNT_DEFAULT
     snap_retain_count: int = 3
+    purge_interval_h: int = 0
+    """0, ZooKeeper's default: nothing is ever removed. Otherwise old files go after each snapshot."""
     ignored: tuple[str, ...] = ()
     """Keys nobody knows."""
 
@@ -143,6 +144,7 @@ def build(
         prealloc_bytes=reader.integer("preAllocSize", 64 << 10, at_least=0) << 10,
         snap_count=reader.integer("snapCount", SNAP_COUNT_DEFAULT, at_least=2),
         snap_retain_count=reader.integer("autopurge.snapRetainCount", 3, at_least=3),
+        purge_interval_h=reader.integer("autopurge.purgeInterval", 0, at_least=0),
     )
     data, data_log = reader.text("dataDir", ""), reader.text("dataLogDir", "")
     config = replace(

@@ -22,6 +22,7 @@ from coordination.server.client_port import ClientPort, Listener
 from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
+from coordination.server.snapshots import Snapshotter, write_first
 from coordination.state.pipeline import Pipeline
 from coordination.storage import MemoryLog, StorageError, TransactionLog, TxnSnapLog
 
@@ -149,6 +150,11 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
     admin = Admin(config, pipeline, lambda: port.connection_count, lambda: writer.sync_us)
     try:
         async with trio.open_nursery() as nursery:
+            if store is not None:
+                purge = config.purge_interval_h > 0
+                snapshots = Snapshotter(pipeline, store, writer, journal, snap_count=config.snap_count, purge=purge)
+                port.after_commit = snapshots.committed
+                nursery.start_soon(snapshots.run)
             nursery.start_soon(_end_at_signal, nursery.cancel_scope)
             numbers = [each.sock.getsockname()[1] for each in listeners]
             number = numbers[0]
@@ -186,6 +192,9 @@ def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal) -> None:
         for _, payload in restored.txns():
             pipeline.replay(payload)
             count += 1
+        fresh = restored.fresh
+    if fresh:
+        write_first(pipeline, store)
     pipeline.recovered()
     took_ms = round((time.monotonic() - begin) * 1000, 1)
     journal.write(

@@ -159,6 +159,10 @@ class TxnSnapLog:
             self.log.advance(restored.zxid)
         return restored
 
+    def newest_snapshot_zxid(self) -> int:
+        """The zxid in the newest snapshot's name, 0 without one."""
+        return max((zxid for zxid, _ in snapshot_files(self.directory)), default=0)
+
     def begin_snapshot(
         self,
         zxid: int,

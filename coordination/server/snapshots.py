@@ -1,0 +1,104 @@
+"""Snapshots while serving: after enough txns the tree is written out, in short slices between the clients' requests.
+
+In:  "something was committed".  Out: a snapshot file now and then, old files gone; facts for the journal.
+Draws from the tree in its own task and lets a thread do the disk. Decides only when. Answers to SyncRequestProcessor's
+part in snapshots, ZooKeeperServer.takeSnapshot and DatadirCleanupManager.
+
+(1) The serving task never waits for a snapshot's disk, and is held up by at most SLICE_NODES znodes at a time.
+(2) One snapshot at a time; a failed one is reported and tried again after the next snapCount: the log holds everything.
+(3) What is in the tree is in the log and synced, so the log always covers a snapshot named for the last txn applied.
+(4) A fresh directory gets snapshot.0 before anything else: Apache ZooKeeper refuses a log without any snapshot.
+"""
+
+import random
+import time
+
+import trio
+
+from coordination.server.journal import Journal
+from coordination.server.log_writer import LogWriter
+from coordination.state.pipeline import Pipeline
+from coordination.storage import SnapshotWriter, StorageError, TxnSnapLog
+
+# 1.5 us each: a slice holds the others up for 1 to 2 ms.
+SLICE_NODES = 1000
+
+
+class Snapshotter:
+    """Owns the decision and the writing; `committed` is called after each batch, `run` is its task."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: TxnSnapLog,
+        writer: LogWriter,
+        journal: Journal,
+        *,
+        snap_count: int,
+        purge: bool,
+    ) -> None:
+        """`snap_count`: txns between snapshots at most (snapCount); `purge`: remove what retention does not need."""
+        self._pipeline = pipeline
+        self._store = store
+        self._writer = writer
+        self._journal = journal
+        self._snap_count = snap_count
+        self._purge = purge
+        self._due_at = 0
+        self._wanted = trio.Event()
+        self.schedule(store.newest_snapshot_zxid())
+
+    def schedule(self, from_zxid: int) -> None:
+        """The next one comes half to one snapCount after this zxid: members of an ensemble do not all write at once."""
+        half = self._snap_count // 2
+        self._due_at = from_zxid + half + random.randrange(half + 1)
+
+    def committed(self) -> None:
+        """Called after every batch: costs one comparison."""
+        if self._pipeline.tree.last_zxid > self._due_at:
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Until cancelled. A snapshot under way is then given up."""
+        self.committed()  # a long log was just replayed: the next start should not have to
+        while True:
+            await self._wanted.wait()
+            self.schedule(self._pipeline.tree.last_zxid)
+            self._wanted = trio.Event()
+            await self.take()
+
+    async def take(self) -> None:
+        """Write one now."""
+        begin = time.monotonic()
+        tree = self._pipeline.tree
+        zxid = tree.last_zxid
+        sessions = {session.id: session.timeout_ms for session in self._pipeline.sessions.by_id.values()}
+        try:
+            snapshot = self._store.begin_snapshot(zxid, sessions, tree.acl_table(), tree.dump())
+            try:
+                # A new log file, so that old ones can go as a whole. If a sync is under way, the next snapshot's turn.
+                self._writer.in_log_thread(self._store.log.roll)
+                await _write(snapshot)
+            except BaseException:
+                snapshot.abort()
+                raise
+            removed = await trio.to_thread.run_sync(self._store.purge) if self._purge else []
+        except (StorageError, OSError) as error:
+            self._journal.write("snapshot_failed", zxid=zxid, what=str(error))
+            return
+        took_ms = round((time.monotonic() - begin) * 1000, 1)
+        self._journal.write(
+            "snapshot_written", zxid=zxid, took_ms=took_ms, znodes=len(tree.nodes), removed=len(removed)
+        )
+
+
+def write_first(pipeline: Pipeline, store: TxnSnapLog) -> None:
+    """The snapshot of an empty tree, for a fresh directory. Blocking; nobody is served yet. StorageError."""
+    assert pipeline.tree.last_zxid == 0
+    store.begin_snapshot(0, {}, pipeline.tree.acl_table(), pipeline.tree.dump()).write_all()
+
+
+async def _write(snapshot: SnapshotWriter) -> None:
+    while (chunk := snapshot.take(SLICE_NODES)) is not None:
+        await trio.to_thread.run_sync(snapshot.write, chunk)
+    await trio.to_thread.run_sync(snapshot.finish)
