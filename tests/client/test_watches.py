@@ -1,6 +1,7 @@
 """Watches as async iterators: what is there now, then every change, across reconnections, to the end of the session."""
 
 import time
+from typing import Any
 
 import pytest
 import trio
@@ -128,8 +129,8 @@ async def test_a_watch_event_reaches_its_task_quickly(
     assert min(spent_ms) < 20
 
 
-async def test_streams_survive_a_restart_of_the_server_and_tell_what_they_missed(own: object) -> None:
-    hosts = own.connect  # type: ignore[attr-defined]
+async def test_streams_survive_a_restart_of_the_server_and_tell_what_they_missed(own: Any) -> None:
+    hosts = own.connect
     with trio.fail_after(30):
         async with coordination.connect(hosts, session_timeout_ms=20_000) as zk:
             await zk.create("/a", b"before")
@@ -137,7 +138,7 @@ async def test_streams_survive_a_restart_of_the_server_and_tell_what_they_missed
                 assert await anext(data) is not None
                 await anext(children)
                 assert await anext(exists) is None
-                await trio.to_thread.run_sync(own.restart)  # type: ignore[attr-defined]
+                await trio.to_thread.run_sync(own.restart)
                 # Changed by another client, perhaps before the first has come back.
                 async with coordination.connect(hosts, session_timeout_ms=20_000) as other:
                     await other.multi([coordination.Set("/a", b"after"), coordination.Create("/b")])
@@ -150,7 +151,7 @@ async def test_streams_survive_a_restart_of_the_server_and_tell_what_they_missed
 
 
 async def test_the_end_of_the_session_ends_the_stream(
-    shared: object, zk: coordination.Client, other: coordination.Client, root: str
+    zk: coordination.Client, other: coordination.Client, root: str
 ) -> None:
     async with zk.watch_data(root) as changes:
         await anext(changes)
