@@ -114,7 +114,7 @@ class Node:
                 self.version,
                 _wrap32(self.creations * 2 - children),
                 self.aversion,
-                self.owner if kind_of(self.owner) == EPHEMERAL else 0,
+                self.owner if self.owner and kind_of(self.owner) == EPHEMERAL else 0,
                 len(self.data) if self.data else 0,
                 children,
                 self.pzxid,
@@ -203,7 +203,9 @@ class DataTree:
     def apply(self, header: TxnHeader, body: TxnBody, changes: list[Change]) -> PartResult | list[PartResult]:
         """Apply one txn; what changed is appended to `changes`.  A multi gives one result per part."""
         result: PartResult | list[PartResult]
-        if type(body) is MultiTxn:
+        if type(body) is SetDataTxn:  # first: it is what a busy server does all day
+            result = self._apply_part(header, header.type, body, changes)
+        elif type(body) is MultiTxn:
             failed = any(type_ == opcodes.ERROR for type_, _ in body.parts)
             if failed:
                 result = [PartResult(opcodes.ERROR, _error_code(part), "", _NOTHING) for _, part in body.parts]

@@ -19,6 +19,7 @@ from typing import ClassVar, NamedTuple
 from coordination.errors import RemoteProtocolError
 from coordination.wire import opcodes
 from coordination.wire.jute import (
+    NULL,
     get_bool,
     get_buffer,
     get_count,
@@ -109,7 +110,10 @@ class SetDataTxn:
     version: int
 
     def encode(self) -> bytes:
-        return put_string(self.path) + put_buffer(self.data) + pack_int(self.version)
+        path, data = self.path.encode(), self.data  # written out flat: once per write
+        if data is None:
+            return pack_int(len(path)) + path + NULL + pack_int(self.version)
+        return b"".join((pack_int(len(path)), path, pack_int(len(data)), data, pack_int(self.version)))
 
 
 @dataclass(slots=True)

@@ -426,10 +426,27 @@ def _get_children2(xid: int, buf: bytes, pos: int, end: int) -> GetChildren2:
 
 
 def _set_data(xid: int, buf: bytes, pos: int, end: int) -> SetData:
-    path, pos = get_string(buf, pos, end)
-    data, pos = get_buffer(buf, pos, end)
-    version, _ = get_int(buf, pos, end)
-    return SetData(xid, path, data, version)
+    start = pos + 4
+    if start > end:
+        raise truncated("the length of a path")
+    stop = start + unpack_int(buf, pos)[0]
+    if stop < start or stop + 8 > end:
+        raise truncated("a path, data and a version")
+    length: int = unpack_int(buf, stop)[0]
+    data_at = stop + 4
+    data_end = data_at + length
+    if length < 0:
+        data, data_end = get_buffer(buf, stop, end)  # null, or refused
+        if data_end + 4 > end:
+            raise truncated("a version")
+    elif data_end + 4 > end:
+        raise RemoteProtocolError(f"a buffer says it has {length} bytes, {end - data_at} are left in its record")
+    else:
+        data = buf[data_at:data_end]
+    try:
+        return SetData(xid, buf[start:stop].decode(), data, unpack_int(buf, data_end)[0])
+    except UnicodeDecodeError as error:
+        raise RemoteProtocolError(f"a path is not UTF-8: {error.reason}") from None
 
 
 def _ping(xid: int, buf: bytes, pos: int, end: int) -> Ping:
