@@ -73,16 +73,24 @@ def get_acl(buf: bytes, pos: int, end: int) -> tuple[Acl, int]:
     return Acl(perms, scheme, id_ or ""), pos
 
 
+OPEN_ACL = (Acl(PERM_ALL, "world", "anyone"),)
+_OPEN_ACL_BYTES = put_vector(OPEN_ACL, Acl.encode)
+_OPEN_ACL_LENGTH = len(_OPEN_ACL_BYTES)
+
+
 def get_acls(buf: bytes, pos: int, end: int) -> tuple[tuple[Acl, ...], int]:
+    """An ACL; the open one, which nearly every request carries, is recognised by its bytes and is one object."""
+    after = pos + _OPEN_ACL_LENGTH
+    if after <= end and buf[pos:after] == _OPEN_ACL_BYTES:
+        return OPEN_ACL, after
     acls, pos = get_vector(buf, pos, end, get_acl)
     return tuple(acls), pos
 
 
 def put_acls(acls: tuple[Acl, ...]) -> bytes:
-    return put_vector(acls, Acl.encode)
+    return _OPEN_ACL_BYTES if acls is OPEN_ACL else put_vector(acls, Acl.encode)
 
 
-OPEN_ACL = (Acl(PERM_ALL, "world", "anyone"),)
 READ_ACL = (Acl(1, "world", "anyone"),)
 
 _CONNECT_HEAD = Struct(">iqiq")
