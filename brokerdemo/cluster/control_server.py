@@ -37,6 +37,9 @@ class Conversation:
         self._stream = stream
         self._queued = bytearray()
         self._wake = trio.Event()
+        self._done = False
+        # Two tasks must not be in the middle of a line at once.
+        self._one_at_a_time = trio.Lock()
 
     def say(self, message: dict[str, Any]) -> None:
         """Queue a streamed line; the writer task sends it."""
@@ -49,20 +52,28 @@ class Conversation:
 
     async def send(self, data: bytes) -> None:
         """Send now, behind what is queued; for streams, which must feel a slow reader."""
-        await self.flush()
-        await self._stream.send_all(data)
+        async with self._one_at_a_time:
+            await self._send_queued()
+            await self._stream.send_all(data)
 
-    async def flush(self) -> None:
+    async def _send_queued(self) -> None:
         while self._queued:
             data, self._queued = bytes(self._queued), bytearray()
             await self._stream.send_all(data)
 
     async def write_queued(self) -> None:
-        """The writer's task: sends what was queued by `say`, as long as the request runs."""
-        while True:
+        """The writer's task: sends what was queued by `say`, until `finish`. Never cancelled within a line, unless the
+        client is gone."""
+        while not self._done:
             await self._wake.wait()
             self._wake = trio.Event()
-            await self.flush()
+            async with self._one_at_a_time:
+                await self._send_queued()
+
+    def finish(self) -> None:
+        """Nothing more will be queued."""
+        self._done = True
+        self._wake.set()
 
 
 def listen(place: Layout) -> trio.SocketListener:
@@ -132,9 +143,10 @@ class ControlServer:
         verb = request.pop("verb")
         result: Any = None
         failed: ClusterError | None = None
+        watching = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk.write_queued)
-            nursery.start_soon(_watch_client, stream, nursery.cancel_scope)
+            nursery.start_soon(_watch_client, stream, watching, nursery.cancel_scope)
             with trio.CancelScope(shield=verb in MUST_FINISH):
                 try:
                     result = await self._verbs[verb](talk, request)
@@ -151,20 +163,22 @@ class ControlServer:
                         "this is a bug",
                         "read supervisor.log in its state directory",
                     )
-            nursery.cancel_scope.cancel()
+            watching.cancel()
+            talk.finish()
         if failed is not None:
             raise failed
         return result
 
 
-async def _watch_client(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+async def _watch_client(stream: trio.SocketStream, watching: trio.CancelScope, request: trio.CancelScope) -> None:
     """(3). Bytes behind the request are ignored; the end of the stream takes the request back."""
-    try:
-        while await stream.receive_some(4096):
+    with watching:
+        try:
+            while await stream.receive_some(4096):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass
-    scope.cancel()
+        request.cancel()
 
 
 async def _read_line(stream: trio.SocketStream) -> bytes | None:

@@ -154,12 +154,18 @@ def start(options: UpOptions, *, asked_ns: int | None = None) -> Iterator[dict[s
         prestart.abandon()
         raise already_running(place)
     zygote = prestart.take()
+    started = False
     try:
         asked = {"options": options.to_json(), "asked_ns": asked_ns or zygote.started_ns}
         os.write(zygote.to_fd, control.encode(asked))
-        yield from _answers(zygote)
+        for answer in _answers(zygote):
+            started = bool(answer.get("ok"))
+            yield answer
     finally:
         zygote.abandon()
+        if not started:
+            # It kills and reaps what it had started before it ends.
+            zygote.wait()
 
 
 def _answers(zygote: prestart.Zygote) -> Iterator[dict[str, Any]]:
@@ -174,7 +180,7 @@ def _answers(zygote: prestart.Zygote) -> Iterator[dict[str, Any]]:
     raise ClusterError(
         Code.BUG,
         "the cluster ended while it was starting",
-        f"its first process left with exit code {zygote.wait()}",
+        "its supervisor died before it could say why",
         "read supervisor.log in the state directory",
     )
 

@@ -87,9 +87,7 @@ def up(home: Path) -> Iterator[Up]:
 
     def start(**options: Any) -> Cluster:
         wanted = launcher.UpOptions(**{"base_port": 0, "brokers": 3, **options})
-        steps: list[dict[str, Any]] = []
-        for answer in launcher.start(wanted):
-            steps.append(answer)
+        steps = list(launcher.start(wanted))
         cluster = Cluster(wanted, steps, steps[-1]["result"])
         started.append(cluster)
         return cluster
@@ -103,7 +101,7 @@ def up(home: Path) -> Iterator[Up]:
             try:
                 with cluster.client.request("down", force=True) as answers:
                     assert answers.result["cluster"] == cluster.options.name
-                    answers.wait_closed()
+                layout.wait_released(cluster.place)
             except ClusterError:
                 pass
             left |= wait_gone(identities)
