@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from coordination.client.connection_state import ConnectionState, StateChanges
     from coordination.client.failures import ConnectionClosedError, MultiError, NotConnectedError
     from coordination.client.operations import Check, Create, Delete, Set, Stat
-    from coordination.client.secret import Secret
     from coordination.client.watches import WatchStream
     from coordination.errors import (
         AuthFailedError,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         SessionExpiredError,
         UnimplementedError,
     )
+    from coordination.secret import Secret
 
 # Public name -> the module that has it. The imports above say the same to type checkers; a test compares the two.
 _HOME = {
@@ -53,7 +53,7 @@ _HOME = {
     "Delete": "client.operations",
     "Set": "client.operations",
     "Stat": "client.operations",
-    "Secret": "client.secret",
+    "Secret": "secret",
     "WatchStream": "client.watches",
     "AuthFailedError": "errors",
     "BadArgumentsError": "errors",

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A room may import itself and the rooms listed; the longest matching prefix names a module's room.
 MAY_IMPORT: dict[str, set[str]] = {
-    "coordination": {"coordination.client", "coordination.errors", "coordination.paths"},
+    "coordination": {"coordination.client", "coordination.errors", "coordination.paths", "coordination.secret"},
     "coordination.__main__": {"coordination.cli"},
     "coordination.errors": set(),
     "coordination.paths": {"coordination.errors"},

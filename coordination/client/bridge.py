@@ -31,7 +31,6 @@ from kazoo.retry import KazooRetry
 from coordination.client.connection_state import ConnectionState, StateBoard
 from coordination.client.failures import ConnectionClosedError, NotConnectedError, translate
 from coordination.client.handler import BridgeConnection, BridgeHandler, QuietLog
-from coordination.client.secret import Secret
 from coordination.errors import (
     AuthFailedError,
     ConnectionLossError,
@@ -40,6 +39,7 @@ from coordination.errors import (
     RemoteProtocolError,
     SessionExpiredError,
 )
+from coordination.secret import Secret
 
 # Between attempts to connect: soon after a restart, and never a busy loop while a server stays away.
 RETRY_FIRST_S = 0.015

@@ -19,7 +19,7 @@ from enum import Enum
 
 import trio
 
-from coordination.client.secret import Secret
+from coordination.secret import Secret
 
 DEFAULT_PORT = 2181
 # What the re-attached session gets as timeout (ms): if the closing is lost after all, it must not live longer than it

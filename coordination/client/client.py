@@ -28,9 +28,9 @@ from coordination.client.connection_state import ConnectionState, StateBoard, St
 from coordination.client.failures import multi_failure
 from coordination.client.operations import ANY_VERSION, Acl, Check, Create, Delete, Operation, Result, Set, Stat
 from coordination.client.retry import until_answered
-from coordination.client.secret import Secret
 from coordination.client.watches import WatchStream, WatchTable
 from coordination.errors import NodeExistsError, NoNodeError
+from coordination.secret import Secret
 
 T = TypeVar("T")
 

@@ -18,7 +18,6 @@ Knows nothing of trio, znodes or sessions.  Answers to kazoo's SequentialThreadi
 
 import errno
 import logging
-import math
 import os
 import select
 import socket
@@ -207,8 +206,12 @@ class BridgeHandler:
 
     def create_connection(
         self, address: tuple[str, int], *_args: object, timeout: float | None = None, **_tls: object
-    ) -> AnsweringSocket:
+    ) -> socket.socket:
         host, port = address
+        if timeout is None:
+            # kazoo's look for a writable server while it is connected to a read-only one: a word and its answer,
+            # blocking.
+            return socket.create_connection(address, PATIENCE_MIN_S)
         new = AnsweringSocket(socket.AF_INET6 if ":" in host else socket.AF_INET, self._note_heard)
         self._socket = new
         try:
@@ -217,7 +220,7 @@ class BridgeHandler:
             error = new.connect_ex((host, port))
             if error == errno.EINPROGRESS:
                 # An even share of the session timeout for each server: one black hole must not cost the session.
-                wait_s = min(timeout or math.inf, self.session_timeout_s / self.host_count)
+                wait_s = min(timeout, self.session_timeout_s / self.host_count)
                 connecting = select.poll()
                 connecting.register(new, select.POLLOUT)
                 connecting.poll(self._bounded(wait_s, False) * 1000)

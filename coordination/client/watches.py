@@ -16,6 +16,7 @@ callbacks.
 """
 
 from collections.abc import Awaitable, Callable, Hashable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -31,13 +32,28 @@ T = TypeVar("T")
 class _Spot:
     """One path and kind with a watch at the server; hands its event to the streams that look there."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[], None]) -> None:
         self.streams: set[WatchStream[Any]] = set()
+        self._gone = gone
+        self._armed = False
+
+    def arming(self) -> Callable[[object], None]:
+        """What a read with a watch hands to the server's side; always the same, so that kazoo holds it once."""
+        self._armed = True
+        return self.fired
 
     def fired(self, _event: object) -> None:
         """Trio thread, through the bridge's mailbox; also once per lost connection."""
+        self._armed = False
         for stream in self.streams:
             stream.look_again()
+        self.leave_if_unused()
+
+    def leave_if_unused(self) -> None:
+        # Not while its watch may still fire: kazoo holds the callback until then, and a later stream takes the spot up
+        # again.
+        if not self.streams and not self._armed:
+            self._gone()
 
 
 class WatchTable:
@@ -46,15 +62,18 @@ class WatchTable:
     def __init__(self) -> None:
         self._spots: dict[Hashable, _Spot] = {}
 
+    def __len__(self) -> int:
+        return len(self._spots)
+
     def enter(self, key: Hashable, stream: "WatchStream[Any]") -> _Spot:
-        spot = self._spots.setdefault(key, _Spot())
+        spot = self._spots.get(key)
+        if spot is None:
+            spot = self._spots[key] = _Spot(partial(self._forget, key))
         spot.streams.add(stream)
         return spot
 
-    def leave(self, key: Hashable, stream: "WatchStream[Any]") -> None:
-        # The spot stays while its watch may still fire: kazoo holds its callback until then, and a later stream takes
-        # it up again.
-        self._spots[key].streams.discard(stream)
+    def _forget(self, key: Hashable) -> None:
+        self._spots.pop(key, None)
 
 
 # Reads with a watch: what to tell (None = absent) and what tells two items apart.
@@ -88,7 +107,9 @@ class WatchStream(Generic[T]):
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        self._table.leave(self._key, self)
+        if self._spot is not None:
+            self._spot.streams.discard(self)
+            self._spot.leave_if_unused()
         self._left = True
         self._stale.set()  # a task that still iterates comes to its end
 
@@ -107,7 +128,7 @@ class WatchStream(Generic[T]):
             # Before the read: a change that arrives during it makes the stream look once more.
             self._stale = trio.Event()
             try:
-                item, mark = await until_answered(lambda: self._look(spot.fired), self._reconnected)
+                item, mark = await until_answered(lambda: self._look(spot.arming()), self._reconnected)
             except BaseException:
                 self._stale.set()
                 raise

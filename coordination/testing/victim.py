@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coordination.client.secret import Secret
+from coordination.secret import Secret
 from coordination.testing.process import Process
 
 READY_TIMEOUT_S = 20.0

@@ -1,5 +1,7 @@
 """What the operations do and how they refuse: the same on every server."""
 
+import base64
+import hashlib
 from typing import Any
 
 import pytest
@@ -195,3 +197,14 @@ async def test_the_password_is_not_shown(zk: coordination.Client) -> None:
     shown = f"{secret} {secret!r} {zk!r} {vars(zk)}"
     assert secret.reveal().hex() not in shown
     assert repr(secret.reveal()) not in shown
+
+
+async def test_credentials_are_given_at_every_connection(shared: Any, zk: coordination.Client, root: str) -> None:
+    # What ZooKeeper keeps of user:secret: user, and the base64 of the SHA-1 of both.
+    digest = "user:" + base64.b64encode(hashlib.sha1(b"user:secret").digest()).decode()
+    async with coordination.connect(shared.connect, auth=[("digest", "user:secret")]) as user:
+        await user.create(f"{root}/mine", b"x", acl=[(31, "digest", digest)])
+        await user.set_session_timeout(20_000)  # attached anew
+        assert (await user.get(f"{root}/mine"))[0] == b"x"
+    with pytest.raises(coordination.NoAuthError):
+        await zk.get(f"{root}/mine")

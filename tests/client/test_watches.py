@@ -171,3 +171,19 @@ async def test_the_end_of_the_session_ends_the_stream(
 async def test_a_stream_outside_its_block_says_so(zk: coordination.Client, root: str) -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await anext(zk.watch_data(root))
+
+
+async def test_streams_that_are_left_leave_nothing_behind(zk: coordination.Client, root: str) -> None:
+    for i in range(50):
+        async with zk.watch_data(f"{root}/{i}") as changes:
+            assert await anext(changes) is None
+    async with zk.watch_children(root) as changes, zk.watch_data(f"{root}/0") as again:
+        await anext(changes)
+        assert await anext(again) is None
+        for i in range(50):
+            await zk.create(f"{root}/{i}")  # fires what was left armed
+        assert await anext(again) is not None
+    await zk.create(f"{root}/last")
+    await zk.set(f"{root}/0", b"x")
+    await zk.sync(root)
+    assert len(zk._watches) == 0
