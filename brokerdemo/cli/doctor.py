@@ -120,8 +120,13 @@ def _files() -> Iterator[Check]:
 def _directories() -> Iterator[Check]:
     place = layout.layout()
     parent = next(path for path in [place.state_dir, *place.state_dir.parents] if path.exists())
-    if not os.access(parent, os.W_OK):
-        yield Check("state", "fail", f"{parent} is not writable", "set BROKERDEMO_HOME to a directory of yours")
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        yield Check(
+            "state",
+            "fail",
+            f"{parent} is no directory that can be written",
+            "set BROKERDEMO_HOME to a directory of yours",
+        )
         return
     free_mib = shutil.disk_usage(parent).free >> 20
     low = free_mib < 500

@@ -23,7 +23,7 @@ DEFAULT_WITHIN_MS = 30_000
 def add(app: typer.Typer) -> None:
     app.command(
         epilog=opt.examples(
-            "brokerdemo kill 3                        # SIGKILL, wait, print the waterfall",
+            "brokerdemo kill 3                        # SIGKILL, wait, show the stages",
             "brokerdemo kill controller --within 2s   # exit 5 if not recovered in 2 s",
             "brokerdemo kill leader:demo/0 -s TERM    # a goodbye instead of a crash",
             "brokerdemo kill controller,leader        # both at once",
@@ -32,8 +32,8 @@ def add(app: typer.Typer) -> None:
     )(kill)
     app.command(
         epilog=opt.examples(
-            "brokerdemo pause controller --for 3s     # longer than the session: a zombie, which gets fenced",
-            "brokerdemo pause 2 --for 300ms           # shorter: nobody notices",
+            "brokerdemo pause controller --for 3s  # outlives its session: a zombie",
+            "brokerdemo pause 2 --for 300ms        # shorter: nobody notices",
         )
     )(pause)
     app.command(epilog=opt.examples("brokerdemo resume 2", "brokerdemo resume all"))(resume)

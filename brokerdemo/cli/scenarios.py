@@ -26,9 +26,10 @@ def add(app: typer.Typer) -> None:
     scenario.command(
         epilog=opt.examples(
             "brokerdemo scenario run kill_master",
-            "brokerdemo scenario run kill_worker --repeat 10 --seed 7 --threshold 'recovery_ms:p(95)<200'",
-            "brokerdemo scenario run ./my_story.py --json --junit junit.xml --out results/",
-            "brokerdemo scenario run kill_master --self-test     # prove that the gate can fail",
+            "brokerdemo scenario run kill_worker --repeat 10 --seed 7",
+            "brokerdemo scenario run kill_worker --threshold 'recovery_ms:p(95)<200'",
+            "brokerdemo scenario run ./my_story.py --json --junit junit.xml",
+            "brokerdemo scenario run kill_master --self-test   # can the gate fail?",
         )
     )(run)
     app.add_typer(scenario, name="scenario", help="List, show and run scenarios.")

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
+from brokerdemo.cli import exits, screen, viewer
 from brokerdemo.cli import options as opt
-from brokerdemo.cli import screen, viewer
 from brokerdemo.cli.settings import Setting, resolve
 from brokerdemo.cluster import launcher
 
 EPILOG = opt.examples(
-    "brokerdemo up                              # five brokers here; d detaches, Ctrl-C stops",
-    "brokerdemo up -n 3 -d                      # in the background",
+    "brokerdemo up                       # five brokers; d detaches, Ctrl-C stops",
+    "brokerdemo up -n 3 -d               # in the background",
     "brokerdemo up --topic orders:12:3 --session-timeout 6s",
-    "brokerdemo up --no-certificates            # see what the session timeout costs",
-    "brokerdemo up --connect zk1:2181,zk2:2181  # on a real ZooKeeper ensemble",
+    "brokerdemo up --no-certificates     # see what the session timeout costs",
+    "brokerdemo up --connect zk1:2181    # on a real ZooKeeper",
 )
 
 
@@ -70,17 +70,32 @@ def up(
         return
     wanted = options_of(settings)
     result: dict[str, Any] = {}
-    for answer in launcher.start(wanted):
-        if "step" in answer:
-            _print_step(answer["step"], as_json)
-        if answer.get("ok"):
-            result = answer["result"]
-    if as_json:
-        screen.emit(opt.with_schema("brokerdemo.up/1", result))
-    else:
-        _print_ready(wanted, result, detach)
-    if not detach:
-        raise typer.Exit(viewer.watch(wanted.name, as_json=as_json))
+
+    def announce() -> None:
+        if as_json:
+            screen.emit(opt.with_schema("brokerdemo.up/1", result))
+        else:
+            _print_ready(wanted, result, detach)
+
+    try:
+        for answer in launcher.start(wanted):
+            if "step" in answer:
+                _print_step(answer["step"], as_json)
+            if answer.get("ok"):
+                result = answer["result"]
+        if detach:
+            announce()
+            return
+        code = viewer.watch(wanted.name, announce, as_json=as_json)
+    except exits.Interrupted:
+        # Before "ready" the half-started cluster ends by itself; after it, and before the viewer hears signals, it is
+        # ours to end.
+        if not result:
+            raise exits.Interrupted("\nStopped while starting: nothing is left running.") from None
+        if not detach:
+            viewer.stop(wanted.name)
+        raise
+    raise typer.Exit(code)
 
 
 def options_of(settings: dict[str, Setting]) -> launcher.UpOptions:

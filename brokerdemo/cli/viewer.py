@@ -14,7 +14,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -32,13 +32,17 @@ _UNINTERESTING = {
 }  # fmt: skip
 
 
-def watch(name: str, *, as_json: bool) -> int:
-    """Follow the cluster until it ends, is detached from or is told to stop. Returns the exit code."""
+def watch(name: str, announce: Callable[[], None], *, as_json: bool) -> int:
+    """Follow the cluster until it ends, is detached from or is told to stop. Returns the exit code.
+
+    `announce` says that the cluster is up; it is called once Ctrl-C and `d` mean what it says they do.
+    """
     client = ControlClient.find(name)
     with ExitStack() as stack:
         wake = stack.enter_context(_signals())
         keys = stack.enter_context(_keyboard())
         answers = stack.enter_context(client.request("events", follow=True, since=client.call("events")["last_seq"]))
+        announce()
         lines, stopping, clock = _Lines(answers), False, WallClock()
         while True:
             watched = [wake, answers.fileno(), *([keys] if keys is not None else [])]
@@ -96,6 +100,13 @@ def _print(event: dict[str, Any], client: ControlClient, clock: WallClock, as_js
         look = screen.the()
         line = event_line.line(event, clock=clock.of(event["t_ns"]), numbered=False)
         screen.out(look.paint(line[: look.width], event_line.role_of(event)))
+
+
+def stop(name: str) -> None:
+    """End a cluster that nobody watches yet."""
+    with suppress(ClusterError):
+        ControlClient.find(name).call("down")
+        layout.wait_released(layout.layout(name))
 
 
 def _stop(name: str, client: ControlClient, wake: int, as_json: bool) -> int:
