@@ -81,9 +81,6 @@ def run(argv: list[str]) -> int:
         return _converse(shell, options.auth, command, terminal)
     except KeyboardInterrupt:
         return words.EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of a pipe went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return words.EXIT_OK
     finally:
         shell.settings = settings
         shell.print_watches = False

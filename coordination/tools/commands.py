@@ -3,6 +3,8 @@
 In: argv.  Out: an exit code.  Imports a command's module only to run it.
 """
 
+import os
+import sys
 from importlib import import_module
 
 # name -> (module with `run(argv) -> int`, one line of help)
@@ -21,6 +23,11 @@ def run(name: str, argv: list[str]) -> int:
     module = import_module(COMMANDS[name][0])
     try:
         code: int = module.run(argv)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # The reader of a pipe went away, as `head` does: not an error, and the exit must not try to write again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return code

@@ -151,11 +151,8 @@ def _permissions(directory: Path) -> Iterator[Finding]:
         hint = f"chown -R USER {directory}, for the user who runs the server"
         yield Finding("permissions", WARN if can else FAIL, "; ".join(bad[:3]) + more, hint)
     # Values and the hashes of digest ACLs are in these files, whatever the ACLs say.
-    if (
-        readable
-        and directory.stat().st_mode & stat.S_IXOTH
-        and (not version.is_dir() or version.stat().st_mode & stat.S_IXOTH)
-    ):
+    way_in = [each for each in (version, directory.resolve(), *directory.resolve().parents) if each.is_dir()]
+    if readable and all(each.stat().st_mode & stat.S_IXOTH for each in way_in):
         text = f"every user of this machine can read {len(readable)} files, with all values and password hashes in them"
         yield Finding("permissions", WARN, text, f"chmod o-rwx {directory}")
 

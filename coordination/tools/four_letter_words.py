@@ -93,7 +93,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="an object with the answer and its fields")
     parser.add_argument("--tls-ca", metavar="PEM", help="ask over TLS, and trust these certificates")
     parser.add_argument("--tls-no-hostname", action="store_true")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     word: str = options.word
     as_json: bool = options.json
     if not re.fullmatch(r"[a-z]{4}", word):

@@ -148,18 +148,26 @@ def scan_log(path: Path) -> LogReport:
 
 
 def _judge_end(report: LogReport, buffer: Buffer, end: End) -> None:
-    behind = find_record(buffer, end.offset, len(buffer), end.last_zxid)
+    used = _last_used(buffer, end.offset)
+    # Only up to there: searching a preallocated file's zeros for records would take minutes.
+    behind = find_record(buffer, end.offset, used, end.last_zxid)
     if behind is not None:
         report.end, report.resumes_zxid = DAMAGED, behind[1]
         report.fault = end.fault or "zeros end the log, but records follow them"
-    elif end.fault or _anything_left(buffer, end.offset):
+    elif end.fault or used > end.offset:
         report.end = TORN
         report.fault = end.fault or "something lies behind the zeros that end the log"
 
 
-def _anything_left(buffer: Buffer, start: int) -> bool:
+def _last_used(buffer: Buffer, start: int) -> int:
+    """The offset behind the last byte from `start` on that is not zero; `start` if there is none."""
     step = 1 << 20
-    return any(buffer[at : at + step].strip(b"\0") for at in range(start, len(buffer), step))
+    for stop in range(len(buffer), start, -step):
+        low = max(start, stop - step)
+        found = len(buffer[low:stop].rstrip(b"\0"))
+        if found:
+            return low + found
+    return start
 
 
 def _check_header(path: Path, buffer: Buffer) -> None:

@@ -58,18 +58,17 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--after", metavar="ZXID", help="truncate: the last zxid that stays")
     parser.add_argument("-n", "--dry-run", action="store_true", help="truncate: only say what would be done")
     parser.add_argument("-y", "--yes", action="store_true", help="truncate: do not ask")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     try:
         return _ACTIONS[options.action](options)
     except FileNotFoundError as error:
         return fail(f"{error.filename}: no such file or directory", as_json=options.json)
     except DirectoryLockedError as error:
         return fail(str(error), exit_code=words.EXIT_REFUSED, as_json=options.json)
+    except BrokenPipeError:
+        raise
     except (StorageError, OSError, ValueError) as error:
         return fail(str(error), "coordination log --help", words.EXIT_UNSOUND, options.json)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return words.EXIT_OK
 
 
 def zxid_of(text: str) -> int:

@@ -11,7 +11,6 @@ import base64
 import gzip
 import json
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +60,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--path", metavar="PATH", help="dump, diff: only PATH and what is under it")
     parser.add_argument("-d", "--data", action="store_true", help="dump: values too, in base64")
     parser.add_argument("--digests", action="store_true", help="do not mask the hashes of digest ACLs")
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     wanted = 2 if options.action in ("diff", "convert") else 1 if options.action == "dump" else None
     if wanted is not None and len(options.places) != wanted:
         return fail(f"{options.action} takes {wanted} file(s)", "coordination snapshot --help", as_json=options.json)
@@ -70,8 +69,7 @@ def run(argv: list[str]) -> int:
     except FileNotFoundError as error:
         return fail(f"{error.filename}: no such file or directory", as_json=options.json)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return words.EXIT_OK
+        raise
     except (StorageError, OSError) as error:
         return fail(str(error), "coordination snapshot verify DATADIR", words.EXIT_UNSOUND, options.json)
 
