@@ -29,6 +29,7 @@ from brokerdemo.control.model import (
     TopicPartition,
     TopicView,
     bundle,
+    names,
 )
 from brokerdemo.znodes import NO_LEADER, PartitionState, ReassignRequest, ReplicaAssignment, Topic, ZnodeValueError
 
@@ -37,7 +38,6 @@ from brokerdemo.znodes import NO_LEADER, PartitionState, ReassignRequest, Replic
 class _Moves:
     facts: list[Fact]
     steps: list[Step]
-    partitions: set[tuple[str, int]]
     moves: int
     lower_bound: int
 
@@ -65,7 +65,7 @@ class Controller:
         facts += moves.facts
         groups = [list(self._elections(view, topics)), list(self._creations(view, topics)), moves.steps]
         groups += self._deletions(view)
-        touched = {change[:2] for group in groups for step in group for change in step.changes}
+        touched = {where for group in groups for step in group for where in step.partitions}
         if not any(groups):
             return Plan(tuple(facts))
         planned = Fact(
@@ -74,7 +74,7 @@ class Controller:
                 "controller_epoch": self.controller_epoch,
                 "moves": moves.moves,
                 "lower_bound": moves.lower_bound,
-                "partitions": [f"{topic}/{p}" for topic, p in sorted(touched | moves.partitions)],
+                "partitions": names(touched),
             },
         )
         # Apart, so that what is refused for a reason of its own (a deletion, say) never takes an election with it.
@@ -156,7 +156,8 @@ class Controller:
                 taken.update({(name, p): replicas for p, replicas in placed.items()})
                 assigned = {p: ReplicaAssignment(replicas) for p, replicas in placed.items()}
                 value = Topic(topic.topic.topic_id, assigned, None, topic.topic.extra).encode()
-                yield Step((Set(znodes.topic_path(name), value, topic.version),))
+                write = Set(znodes.topic_path(name), value, topic.version)
+                yield Step((write,), moved=tuple((name, p) for p in assigned))
                 continue
             missing = [p for p in topic.topic.partitions if p not in topic.states and p not in topic.unreadable]
             if not missing:
@@ -208,8 +209,9 @@ class Controller:
             value = Topic(
                 topic.topic.topic_id, {**topic.topic.partitions, **changed}, topic.topic.request, topic.topic.extra
             ).encode()
-            steps.append(Step((Set(znodes.topic_path(name), value, topic.version),)))
-        return _Moves(facts, steps + trailer, {(name, p) for name in new for p in new[name]}, moves, lower_bound)
+            write = Set(znodes.topic_path(name), value, topic.version)
+            steps.append(Step((write,), moved=tuple((name, p) for p in sorted(changed))))
+        return _Moves(facts, steps + trailer, moves, lower_bound)
 
     def _away_too_long(
         self, view: ClusterView, topics: Mapping[str, TopicView], now_ms: int
@@ -221,8 +223,8 @@ class Controller:
         by_delay: dict[int, list[str]] = {}
         for name in topics:
             by_delay.setdefault(view.settings.reassign_delay_of(name), []).append(name)
-        for delay_ms, names in sorted(by_delay.items()):
-            group = {name: topics[name] for name in names}
+        for delay_ms, delayed in sorted(by_delay.items()):
+            group = {name: topics[name] for name in delayed}
             holders = {b for replicas in _targets(group).values() for b in replicas}
             gone = set()
             for broker in sorted(holders & self._away_since_ms.keys()):

@@ -158,6 +158,12 @@ class Step:
     facts: tuple[Fact, ...] = ()
     # Partitions whose leader or ISR this writes: (topic, partition, leader, leader epoch).
     changes: tuple[tuple[str, int, int, int], ...] = ()
+    # Partitions whose replicas this writes.
+    moved: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def partitions(self) -> set[tuple[str, int]]:
+        return {change[:2] for change in self.changes} | set(self.moved)
 
 
 def bundle(steps: Iterable[Step], *, controller_epoch: int, master_epoch_version: int) -> tuple[Multi, ...]:
@@ -174,7 +180,7 @@ def bundle(steps: Iterable[Step], *, controller_epoch: int, master_epoch_version
             "assignment_written",
             {
                 "controller_epoch": controller_epoch,
-                "partitions": [f"{topic}/{partition}" for topic, partition, *_ in changes],
+                "partitions": names(where for step in batch for where in step.partitions),
                 "changes": changes,
             },
         )
@@ -193,6 +199,11 @@ def bundle(steps: Iterable[Step], *, controller_epoch: int, master_epoch_version
     if batch:
         close()
     return tuple(multis)
+
+
+def names(partitions: Iterable[tuple[str, int]]) -> list[str]:
+    """Partitions as events list them: `topic/number`, sorted, each once."""
+    return [f"{topic}/{partition}" for topic, partition in sorted(set(partitions))]
 
 
 def _size(operations: Sequence[Operation]) -> int:

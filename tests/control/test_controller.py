@@ -289,6 +289,7 @@ def test_replicas_move_after_the_delay_and_not_before() -> None:
     assert settle(tree, controller, version, 10_999, settings) == []
     plans = settle(tree, controller, version, 11_000, settings)
     assert facts(plans, "assignment_planned")[0]["moves"] == facts(plans, "assignment_planned")[0]["lower_bound"] == 2
+    assert facts(plans, "assignment_written")[0]["partitions"] == ["t/0", "t/1"]
     assert tree.topic("t").partitions == {0: ReplicaAssignment((4, 2, 3)), 1: ReplicaAssignment((2, 3, 4))}
     assert {p: (s.leader, set(s.isr)) for p, s in tree.states("t").items()} == {0: (4, {2, 3, 4}), 1: (2, {2, 3, 4})}
     assert controller.next_deadline() is None
