@@ -128,9 +128,16 @@ class EventLog:
             raise FellBehindError(wanted, first)
         return self._ring[wanted - first]
 
-    async def wait_change(self) -> None:
-        """Wait until the next event is appended."""
-        await self._lot.park()
+    async def wait_change(self, after: int | None = None) -> None:
+        """Wait until the next event is appended; with `after`, until there is one behind that seq.
+
+        Whoever looks at something slow (the znodes) between two waits passes the seq from before the look: what happens
+        during the look may not be in what it saw, and would otherwise be waited for in vain.
+        """
+        if after is None:
+            after = self.last_seq
+        while self.last_seq <= after:
+            await self._lot.park()
 
     async def write(self) -> None:
         """The writer's task: write down what was appended, in one go per wake-up."""
