@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from coordination.server.config import Config
-from coordination.state.pipeline import Counters, Pipeline
+from coordination.state.pipeline import Pipeline
+from coordination.state.ready import Counters
 
 VERSION_LINE = "3.9.5-brokerdemo, built on 2026-11-22 00:00 UTC"
 """Clients and probes read a ZooKeeper version here: it says which protocol we speak, and whose server this is."""

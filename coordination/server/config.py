@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from coordination.auth import settings as auth_settings
-from coordination.state.pipeline import Settings
+from coordination.state.ready import Settings
 from coordination.wire.server_connection import WORDS
 
 ALL_WORDS = frozenset(word.decode() for word in WORDS)
@@ -128,6 +128,7 @@ def build(
         frame_bytes_max=reader.number_of_bytes("jute.maxbuffer", 0xFFFFF),
         container_check_ms=reader.integer("znode.container.checkIntervalMs", 60_000, at_least=1),
         extended_types=reader.flag("extendedTypesEnabled", False),
+        enforce_quota=reader.flag("enforceQuota", False),
         auth=auth,
         reconfig_enabled=reader.flag("reconfigEnabled", False),
     )

@@ -19,11 +19,9 @@ with CommitProcessor's rule for reads.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from coordination.auth.connection_auth import ConnectionAuth, Verdict
-from coordination.auth.settings import AuthSettings
 from coordination.errors import (
     InternalError,
     KeeperError,
@@ -32,10 +30,14 @@ from coordination.errors import (
     SessionExpiredError,
     UnimplementedError,
 )
+from coordination.state.announcer import Announcer
+from coordination.state.answers import multi_reply, reply_body
 from coordination.state.connection import CONNECTING, ESTABLISHED, GONE, NEW, Connection
 from coordination.state.data_tree import Change, DataTree, PartResult, StoredNode, ttl_of_owner
 from coordination.state.prep import Prep
+from coordination.state.quotas import Exceeded
 from coordination.state.reads import HANDLERS, Readable
+from coordination.state.ready import Counters, Fact, LastWords, Proposal, Ready, Settings
 from coordination.state.sessions import Session, SessionTable, first_session_id, password_of
 from coordination.state.txn import (
     HEADER,
@@ -47,100 +49,21 @@ from coordination.state.txn import (
     decode,
 )
 from coordination.wire import opcodes, requests
-from coordination.wire.frames import FRAME_BYTES_MAX
-from coordination.wire.jute import put_buffer, put_string
-from coordination.wire.opcodes import (
-    EVENT_CHILDREN_CHANGED,
-    EVENT_CREATED,
-    EVENT_DATA_CHANGED,
-    EVENT_DELETED,
-    PERM_READ,
-)
-from coordination.wire.records import OPEN_ACL, PASSWORD_BYTES, Acl, ConnectRequest, ConnectResponse
+from coordination.wire.jute import put_buffer
+from coordination.wire.records import PASSWORD_BYTES, ConnectRequest, ConnectResponse
 from coordination.wire.replies import (
     HEADER_BYTES,
-    MULTI_END,
     error_reply,
-    event,
     frame,
-    multi_error,
-    multi_part,
     pack_reply_head,
     reply,
 )
 from coordination.wire.server_connection import BROKEN, Event, FourLetterWord, Malformed, UnknownOperation, Violation
 
+QUOTA_TOLD_EVERY_MS = 1000
 REPLIES_BYTES_MAX = 1 << 20
 """So much may stand in a connection's output before its next request is looked at: small requests for large values
 must not fill the memory faster than the client takes them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the machine must be told; times in ms, sizes in bytes (defaults: Apache ZooKeeper's)."""
-
-    tick_time_ms: int = 2000
-    min_session_timeout_ms: int = 4000
-    max_session_timeout_ms: int = 40_000
-    frame_bytes_max: int = FRAME_BYTES_MAX
-    container_check_ms: int = 60_000
-    extended_types: bool = False
-    auth: AuthSettings = field(default_factory=AuthSettings)
-    reconfig_enabled: bool = False
-
-
-class Fact(NamedTuple):
-    """Something worth a line in the log."""
-
-    name: str
-    details: dict[str, Any]
-
-
-class Proposal:
-    """A decision on its way through the log.  `request_opcode` 0: it came from the server itself."""
-
-    __slots__ = ("body", "connection", "header", "received_ms", "request_opcode", "xid")
-
-    def __init__(
-        self,
-        header: TxnHeader,
-        body: TxnBody,
-        connection: Connection | None,
-        xid: int,
-        request_opcode: int,
-        received_ms: int,
-    ) -> None:
-        self.header = header
-        self.body = body
-        self.connection = connection
-        self.xid = xid
-        self.request_opcode = request_opcode
-        self.received_ms = received_ms
-
-
-class Ready(NamedTuple):
-    """What the shell must do now, in this order: persist (then say `persisted`), send, answer words, log."""
-
-    persist: list[bytes]
-    last_zxid: int
-    dirty: list[Connection]
-    words: list[tuple[Connection, str]]
-    facts: list[Fact]
-
-
-@dataclass(slots=True)
-class Counters:
-    """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes: a read is answered at once."""
-
-    received: int = 0
-    sent: int = 0
-    latency_count: int = 0
-    latency_total_ms: int = 0
-    latency_min_ms: int = 0
-    latency_max_ms: int = 0
-    sessions_expired: int = 0
-    auth_failed: int = 0
-    violations: int = 0
 
 
 class Pipeline:
@@ -150,8 +73,16 @@ class Pipeline:
         self.access = settings.auth.access_control()
         self._enforces_auth = bool(settings.auth.enforced_schemes)
         self.readable = Readable(self.tree, self.access)
+        self.announcer = Announcer(self.readable)
         self.sessions = SessionTable(first_session_id(wall_ms))
-        self.prep = Prep(self.tree, self.access, extended_types=settings.extended_types)
+        self.prep = Prep(
+            self.tree,
+            self.access,
+            extended_types=settings.extended_types,
+            enforce_quota=settings.enforce_quota,
+            report=self._quota_exceeded,
+        )
+        self._quota_told_ms: dict[tuple[str, str], int] = {}
         self.connections: dict[int, Connection] = {}
         self.counters = Counters()
         self.now_ms = 0
@@ -159,7 +90,6 @@ class Pipeline:
         self._proposals: deque[Proposal] = deque()
         self._zxid = 0
         self._persist: list[bytes] = []
-        self._dirty: list[Connection] = []
         self._words: list[tuple[Connection, str]] = []
         self._facts: list[Fact] = []
         self._containers_due_ms: int | None = None
@@ -266,7 +196,7 @@ class Pipeline:
             session.last_heard_ms = self.now_ms
         out, waiting = connection.out, connection.waiting
         if not out:
-            self._dirty.append(connection)
+            self.announcer.dirty.append(connection)
         append, reads, state, zxid = out.append, HANDLERS, self.readable, self.tree.last_zxid
         room = REPLIES_BYTES_MAX
         requests_left = iter(self._screened(connection, incoming) if self._enforces_auth else incoming)
@@ -326,8 +256,8 @@ class Pipeline:
         return min(deadlines, default=None)
 
     def take(self) -> Ready:
-        ready = Ready(self._persist, self._zxid, self._dirty, self._words, self._facts)
-        self._persist, self._dirty, self._words, self._facts = [], [], [], []
+        ready = Ready(self._persist, self._zxid, self.announcer.dirty, self._words, self._facts)
+        self._persist, self.announcer.dirty, self._words, self._facts = [], [], [], []
         return ready
 
     @property
@@ -505,7 +435,7 @@ class Pipeline:
             self.prep.settled(header.zxid)
             if changes:
                 for change in changes:
-                    self._fire(change, header.zxid)
+                    self.announcer.fire(change, header.zxid)
                 changes.clear()
             if proposal.request_opcode == opcodes.CLOSE_SESSION:
                 self._end_session(proposal)
@@ -532,13 +462,13 @@ class Pipeline:
         if opcode == opcodes.CREATE_SESSION:
             self._welcome(connection)
         elif isinstance(result, list):
-            self._send(connection, reply(proposal.xid, header.zxid, _multi_reply(result)))
+            self._send(connection, reply(proposal.xid, header.zxid, multi_reply(result)))
         elif result.type == opcodes.ERROR:
             self._send(connection, error_reply(proposal.xid, header.zxid, result.code))
         elif result.code:
             raise InternalError(f"txn 0x{header.zxid:x} did not fit the tree: code {result.code} for {result.path}")
         else:
-            self._send(connection, reply(proposal.xid, header.zxid, _reply_body(result)))
+            self._send(connection, reply(proposal.xid, header.zxid, reply_body(result)))
             if opcode == opcodes.CLOSE_SESSION:
                 self._close(connection)
 
@@ -549,7 +479,7 @@ class Pipeline:
             return
         if connection.closing:
             return
-        if type(held) is _LastWords:
+        if type(held) is LastWords:
             self._send(connection, held.encoded)
             self._close(connection)
             return
@@ -562,7 +492,7 @@ class Pipeline:
             self._send(connection, error_reply(held.xid, zxid, SessionExpiredError.code))
             return
         if not connection.out:
-            self._dirty.append(connection)
+            self.announcer.dirty.append(connection)
         try:
             body = HANDLERS[type(held)](self.readable, connection, held)
         except KeeperError as error:
@@ -577,36 +507,6 @@ class Pipeline:
         connection = session.connection
         if isinstance(connection, Connection) and connection is not proposal.connection:
             self._close(connection)
-
-    def _fire(self, change: Change, zxid: int) -> None:
-        type_, path, acl, parent_acl = change
-        data_watches, child_watches = self.readable.data_watches, self.readable.child_watches
-        told = data_watches.trigger(path)
-        if told:
-            self._tell(told, event(type_, path, zxid), acl)
-        if type_ == EVENT_DATA_CHANGED:
-            return
-        parent = path[: path.rfind("/")] or "/"
-        if type_ == EVENT_DELETED:
-            also = [each for each in child_watches.trigger(path) if each not in told]
-            if also:
-                self._tell(also, event(EVENT_DELETED, path, zxid), acl)
-        else:
-            assert type_ == EVENT_CREATED
-        watchers = child_watches.trigger(parent)
-        if watchers:
-            self._tell(watchers, event(EVENT_CHILDREN_CHANGED, parent, zxid), parent_acl)
-
-    def _tell(self, watchers: list[Connection], encoded: bytes, acl: tuple[Acl, ...]) -> None:
-        """One event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
-        dirty = self._dirty
-        for connection in watchers:
-            if acl is not OPEN_ACL and not self.access.allows(acl, PERM_READ, connection.identities):
-                continue
-            out = connection.out
-            if not out:
-                dirty.append(connection)
-            out.append(encoded)
 
     # --- what is neither read nor write
 
@@ -684,7 +584,7 @@ class Pipeline:
         """One more answer, in order, then the end; nothing that came behind is looked at."""
         connection.wire.phase = BROKEN
         if connection.waiting:
-            connection.waiting.append(_LastWords(encoded))
+            connection.waiting.append(LastWords(encoded))
         else:
             self._send(connection, encoded)
             self._close(connection)
@@ -692,7 +592,7 @@ class Pipeline:
     def _send(self, connection: Connection, encoded: bytes) -> None:
         out = connection.out
         if not out:
-            self._dirty.append(connection)
+            self.announcer.dirty.append(connection)
         out.append(encoded)
 
     def _close(self, connection: Connection) -> None:
@@ -700,7 +600,7 @@ class Pipeline:
         if connection.closing:
             return
         connection.closing = True
-        self._dirty.append(connection)
+        self.announcer.dirty.append(connection)
         self._let_go(connection)
 
     def _let_go(self, connection: Connection) -> None:
@@ -710,42 +610,15 @@ class Pipeline:
         if session is not None and session.connection is connection:
             session.connection = None
 
+    def _quota_exceeded(self, exceeded: Exceeded) -> None:
+        """A limit was met; each is told once a second at most."""
+        key = (exceeded.path, exceeded.what)
+        if self.now_ms - self._quota_told_ms.get(key, -QUOTA_TOLD_EVERY_MS) >= QUOTA_TOLD_EVERY_MS:
+            self._quota_told_ms[key] = self.now_ms
+            self._fact("quota_exceeded", **exceeded._asdict())
+
     def _fact(self, name: str, **details: Any) -> None:
         self._facts.append(Fact(name, details))
 
 
-class _LastWords(NamedTuple):
-    """An answer that waits behind a write; the connection ends with it."""
-
-    encoded: bytes
-
-
-# What an enforced scheme does not concern: the handshake, the means to authenticate, and what ends a connection anyway.
 _BEFORE_AUTHENTICATION = (ConnectRequest, requests.Auth, requests.Sasl, FourLetterWord, Violation)
-
-_WITH_PATH = (opcodes.CREATE,)
-_WITH_PATH_AND_STAT = (opcodes.CREATE2, opcodes.CREATE_CONTAINER, opcodes.CREATE_TTL)
-_WITH_STAT = (opcodes.SET_DATA, opcodes.SET_ACL, opcodes.CHECK)
-
-
-def _reply_body(result: PartResult) -> bytes:
-    if result.type in _WITH_STAT:
-        return result.stat
-    if result.type in _WITH_PATH:
-        return put_string(result.path)
-    if result.type in _WITH_PATH_AND_STAT:
-        return put_string(result.path) + result.stat
-    return b""
-
-
-def _multi_reply(results: list[PartResult]) -> bytes:
-    parts: list[bytes] = []
-    for result in results:
-        if result.type == opcodes.ERROR:
-            parts.append(multi_error(result.code))
-        elif result.type == opcodes.CHECK:
-            parts.append(multi_part(result.type))
-        else:
-            parts.append(multi_part(result.type, _reply_body(result)))
-    parts.append(MULTI_END)
-    return b"".join(parts)

@@ -11,7 +11,8 @@ from coordination.auth.schemes import generate_digest
 from coordination.auth.settings import read
 from coordination.secret import Secret
 from coordination.state.connection import Connection
-from coordination.state.pipeline import Pipeline, Settings
+from coordination.state.pipeline import Pipeline
+from coordination.state.ready import Settings
 from coordination.wire import opcodes, requests
 from coordination.wire.jute import get_buffer, unpack_int
 from coordination.wire.opcodes import PERM_ADMIN, PERM_ALL, PERM_READ

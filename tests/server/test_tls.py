@@ -22,7 +22,8 @@ from coordination.server.client_port import ClientPort, Listener
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.tls import TlsError, TlsSettings, TlsSocket, server_context, settings_from
-from coordination.state.pipeline import Pipeline, Settings
+from coordination.state.pipeline import Pipeline
+from coordination.state.ready import Settings
 from coordination.storage import MemoryLog
 from coordination.wire import requests
 from coordination.wire.jute import get_string, get_vector, unpack_int

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from coordination.state.connection import Connection
-from coordination.state.pipeline import Pipeline, Settings
+from coordination.state.pipeline import Pipeline
+from coordination.state.ready import Settings
 from coordination.state.sessions import password_of
 from coordination.wire import opcodes, requests
 from coordination.wire.jute import unpack_int

@@ -1,0 +1,92 @@
+"""What goes through the pipeline and what comes out of it: proposals on their way, and what the shell must do.
+
+In and out: fields.  Knows nothing of how they are made.  Answers to ZooKeeper's Request, and to
+etcd's Ready.
+
+(1) `Ready` is carried out in the order of its fields: persist first, then send.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from coordination.auth.settings import AuthSettings
+from coordination.state.connection import Connection
+from coordination.state.txn import TxnBody, TxnHeader
+from coordination.wire.frames import FRAME_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the machine must be told; times in ms, sizes in bytes (defaults: Apache ZooKeeper's)."""
+
+    tick_time_ms: int = 2000
+    min_session_timeout_ms: int = 4000
+    max_session_timeout_ms: int = 40_000
+    frame_bytes_max: int = FRAME_BYTES_MAX
+    container_check_ms: int = 60_000
+    extended_types: bool = False
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    reconfig_enabled: bool = False
+
+
+class Fact(NamedTuple):
+    """Something worth a line in the log."""
+
+    name: str
+    details: dict[str, Any]
+
+
+class Proposal:
+    """A decision on its way through the log.  `request_opcode` 0: it came from the server itself."""
+
+    __slots__ = ("body", "connection", "header", "received_ms", "request_opcode", "xid")
+
+    def __init__(
+        self,
+        header: TxnHeader,
+        body: TxnBody,
+        connection: Connection | None,
+        xid: int,
+        request_opcode: int,
+        received_ms: int,
+    ) -> None:
+        self.header = header
+        self.body = body
+        self.connection = connection
+        self.xid = xid
+        self.request_opcode = request_opcode
+        self.received_ms = received_ms
+
+
+class Ready(NamedTuple):
+    """What the shell must do now, in this order: persist (then say `persisted`), send, answer words, log."""
+
+    persist: list[bytes]
+    last_zxid: int
+    dirty: list[Connection]
+    words: list[tuple[Connection, str]]
+    facts: list[Fact]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes: a read is answered at once."""
+
+    received: int = 0
+    sent: int = 0
+    latency_count: int = 0
+    latency_total_ms: int = 0
+    latency_min_ms: int = 0
+    latency_max_ms: int = 0
+    sessions_expired: int = 0
+    auth_failed: int = 0
+    violations: int = 0
+
+
+class LastWords(NamedTuple):
+    """An answer that waits behind a write; the connection ends with it."""
+
+    encoded: bytes
+
+
+# What an enforced scheme does not concern: the handshake, the means to authenticate, and what ends a connection anyway.
