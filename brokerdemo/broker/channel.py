@@ -115,6 +115,12 @@ class Channel:
                 else:
                     self._unsent[0] = self._unsent[0][sent:]
 
+    def close(self) -> None:
+        """No more events go out; nothing else changes."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
     def flush_log(self) -> None:
         """Write the events told so far to the log."""
         while self._unlogged:
