@@ -3,6 +3,9 @@
 import sys
 
 from coordination.cli import main as _main
+from coordination.cli import preload
+
+__all__ = ["main", "preload"]
 
 
 def main(argv: list[str] | None = None) -> int:

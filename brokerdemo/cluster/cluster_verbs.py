@@ -57,8 +57,7 @@ class ClusterVerbs:
             "emit": self.emit,
         }
 
-    # -- looking
-    # -----------------------------------------------------------------------------------------------------------
+    # -- looking -----------------------------------------------------------------------------------------------------
 
     async def ping(self, talk: Conversation, said: dict[str, Any]) -> Any:
         sup = self._sup
@@ -71,7 +70,7 @@ class ClusterVerbs:
 
     async def status(self, talk: Conversation, said: dict[str, Any]) -> Any:
         sup = self._sup
-        picture, fresh = await sup.picture_if_any()
+        picture, fresh = await sup.service.picture_if_any()
         controller = picture.controller
         found: dict[str, Any] = {
             "schema": STATUS_SCHEMA,
@@ -122,7 +121,7 @@ class ClusterVerbs:
         return found
 
     async def targets(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        picture, _fresh = await self._sup.picture_if_any()
+        picture, _fresh = await self._sup.service.picture_if_any()
         return {"targets": self._view(picture).valid()}
 
     def _view(self, picture: Picture) -> View:
@@ -138,11 +137,10 @@ class ClusterVerbs:
 
     async def _resolve(self, ask: Arguments) -> tuple[list[Target], Picture]:
         parts = target_grammar.parse(ask.targets())
-        picture, _fresh = await self._sup.picture_if_any()
+        picture, _fresh = await self._sup.service.picture_if_any()
         return target_grammar.resolve(parts, self._view(picture), self._sup.rng), picture
 
-    # -- faults
-    # ------------------------------------------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------------------------
 
     async def kill(self, talk: Conversation, said: dict[str, Any]) -> Any:
         ask = Arguments("kill", said)
@@ -183,7 +181,7 @@ class ClusterVerbs:
         late = wait and not await self._sup.faults.wait(faults, within_ms, talk.say)
         reports = [fault.report() for fault in faults]
         if wait:
-            picture, fresh = await self._sup.picture_if_any()
+            picture, fresh = await self._sup.service.picture_if_any()
             for report in reports:
                 report["degraded"] = picture.degraded() if fresh else None
         if late:
@@ -232,8 +230,7 @@ class ClusterVerbs:
                 )  # fmt: skip
         return result
 
-    # -- restart, down
-    # -----------------------------------------------------------------------------------------------------
+    # -- restart, down -----------------------------------------------------------------------------------------------
 
     async def restart(self, talk: Conversation, said: dict[str, Any]) -> Any:
         ask = Arguments("restart", said)
@@ -262,7 +259,7 @@ class ClusterVerbs:
         coordinator = self._sup.coordinator
         assert coordinator is not None, "targets refuse it when the service is external"
         if coordinator.alive:
-            fault = self._sup.faults.inject([COORDINATOR], "restart", signal.SIGKILL, self._sup.last_picture)[0]
+            fault = self._sup.faults.inject([COORDINATOR], "restart", signal.SIGKILL, self._sup.service.last_picture)[0]
             if not await self._sup.faults.wait([fault], within_ms, lambda _line: None):
                 raise overdue([fault], [fault.report()], within_ms)
             assert coordinator.child is not None
@@ -294,11 +291,12 @@ class ClusterVerbs:
                     entry["registered_ms"] = round((event["t_ns"] - began_ns) / 1e6, 3)
                     break
             while True:
-                picture = await self._sup.picture(must=True)
+                before = self._sup.log.last_seq
+                picture = await self._sup.service.picture(must=True)
                 if not picture.out_of_sync(member.broker):
                     entry["in_sync_ms"] = round((picture.read_ns - began_ns) / 1e6, 3)
                     break
-                await self._sup.log.wait_change()
+                await self._sup.log.wait_change(after=before)
         if entry["in_sync_ms"] is None:
             raise ClusterError(
                 Code.TIMED_OUT, f"broker {member.broker} is not in sync within {within_ms:.0f} ms",
@@ -311,8 +309,7 @@ class ClusterVerbs:
         force, keep_data = ask.flag("force"), ask.flag("keep_data")
         return await self._sup.stop(force=force, keep_data=keep_data, reason="down", say=talk.step)
 
-    # -- events
-    # ------------------------------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------------------------
 
     def _since(self, said: dict[str, Any], default: int) -> int:
         since = said.get("since")

@@ -189,7 +189,7 @@ class Answers:
             yield answer
 
     def wait_closed(self) -> None:
-        """Wait for the supervisor's end of file. After `down` it is about to end; `layout.wait_released` waits for that."""
+        """Wait for the supervisor's end of file. After `down`, `layout.wait_released` waits for the rest."""
         while self._file.read(65536):
             pass
 

@@ -70,8 +70,7 @@ class Faults:
             )
         return found
 
-    # -- listening
-    # ---------------------------------------------------------------------------------------------------------
+    # -- listening ---------------------------------------------------------------------------------------------------
 
     def _listen(self, event: Event) -> None:
         if not self._open:
@@ -104,8 +103,7 @@ class Faults:
             return  # the goodbye after a TERM whose waterfall is over already
         self._inject([member.broker], "exit", None, self._heard.picture(), t0_ns=ended_ns)
 
-    # -- injecting
-    # ---------------------------------------------------------------------------------------------------------
+    # -- injecting ---------------------------------------------------------------------------------------------------
 
     def inject(
         self, targets: Sequence[Target], kind: str, signum: signal.Signals, picture: Picture, for_ms: int | None = None
@@ -192,8 +190,7 @@ class Faults:
         together = [other for other in targets if other != COORDINATOR]
         return {**said, "broker": target, "roles": roles, "led": led, "follows": follows, "together": together}
 
-    # -- healing
-    # -----------------------------------------------------------------------------------------------------------
+    # -- healing -----------------------------------------------------------------------------------------------------
 
     def heal(self, target: Target) -> FaultTimeline | None:
         """SIGCONT to a paused process; the fault that paused it, if there was one. None when it is not paused."""
@@ -208,8 +205,7 @@ class Faults:
                 return fault
         return None
 
-    # -- waiting
-    # -----------------------------------------------------------------------------------------------------------
+    # -- waiting -----------------------------------------------------------------------------------------------------
 
     async def wait(self, faults: Sequence[FaultTimeline], within_ms: float | None, say: Say) -> bool:
         """Wait until all of them are settled, telling each stage as it is seen; False when the time is over first."""

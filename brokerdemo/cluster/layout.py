@@ -142,7 +142,7 @@ def is_running(place: Layout) -> bool:
 
 
 def wait_released(place: Layout) -> None:
-    """Block until nobody holds the cluster's lock: after `down` the supervisor answers first and ends a moment later."""
+    """Block until nobody holds the cluster's lock: after `down` the supervisor answers first, and ends after that."""
     try:
         fd = os.open(place.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

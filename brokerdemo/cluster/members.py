@@ -101,8 +101,7 @@ class Member:
         assert not self.alive
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
-    # -- its end
-    # -----------------------------------------------------------------------------------------------------------
+    # -- its end -----------------------------------------------------------------------------------------------------
 
     async def _watch_end(self, child: Child, nursery: trio.Nursery) -> None:
         ended_ns = await child.wait_ended()
@@ -172,8 +171,7 @@ class Member:
             return "goodbye"
         return "session_timeout"
 
-    # -- its channel
-    # -------------------------------------------------------------------------------------------------------
+    # -- its channel -------------------------------------------------------------------------------------------------
 
     async def _read_channel(self, stream: trio.SocketStream, child: Child) -> None:
         buffer = bytearray()

@@ -46,14 +46,13 @@ class SettingsVerbs:
             "topics_delete": self.topics_delete,
         }
 
-    # -- config
-    # ------------------------------------------------------------------------------------------------------------
+    # -- config ------------------------------------------------------------------------------------------------------
 
     async def config_get(self, talk: Conversation, said: dict[str, Any]) -> Any:
         ask = Arguments("config_get", said)
         scope, key = ask.text("scope", "cluster"), ask.text("key", "")
         znode = znode_of(scope)
-        async with self._sup.service("config get") as zk:
+        async with self._sup.service.client("config get") as zk:
             config, version = await _read_config(zk, znode)
         settings = dict(config.config)
         if key:
@@ -77,7 +76,7 @@ class SettingsVerbs:
                 Code.USAGE, "config set needs KEY=VALUE", "", f"brokerdemo config set {scope} log.level=debug"
             )
         since = self._sup.log.last_seq
-        async with self._sup.service("config set") as zk:
+        async with self._sup.service.client("config set") as zk:
             stat, written_ns = await self._write(zk, znode, settings)
         self._sup.log.emit(
             "config_written", t_ns=written_ns, znode=znode, settings=settings, scope=scope,
@@ -145,7 +144,7 @@ class SettingsVerbs:
     async def config_watch(self, talk: Conversation, said: dict[str, Any]) -> Any:
         scope = Arguments("config_watch", said).text("scope", "cluster")
         znode = znode_of(scope)
-        async with self._sup.service("config watch") as zk, zk.watch_data(znode) as changes:
+        async with self._sup.service.client("config watch") as zk, zk.watch_data(znode) as changes:
             async for found in changes:
                 try:
                     config = dict(znodes.Config.decode(found[0], znode).config) if found and found[0] else {}
@@ -159,18 +158,17 @@ class SettingsVerbs:
                 talk.say({"event": {"event": "config", "t_ns": time.monotonic_ns(), "source": "supervisor", **answer}})
         return {}
 
-    # -- topics
-    # ------------------------------------------------------------------------------------------------------------
+    # -- topics ------------------------------------------------------------------------------------------------------
 
     async def topics_list(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        return {"topics": (await self._sup.picture(must=True)).topics_json()}
+        return {"topics": (await self._sup.service.picture(must=True)).topics_json()}
 
     async def topics_describe(self, talk: Conversation, said: dict[str, Any]) -> Any:
         name = Arguments("topics_describe", said).text("name")
-        picture = await self._sup.picture(must=True)
+        picture = await self._sup.service.picture(must=True)
         if name not in picture.topics:
             raise no_topic(name, picture.topics)
-        async with self._sup.service("topics describe") as zk:
+        async with self._sup.service.client("topics describe") as zk:
             config, _version = await _read_config(zk, znodes.topic_config_path(name))
         return {"name": name, "partitions": picture.partitions_json(name), "config": dict(config.config)}
 
@@ -187,7 +185,7 @@ class SettingsVerbs:
         await self.create_topic(name, partitions, rf, ask.mapping("configs"))
         with trio.move_on_after(within_ms / 1000) as scope:
             await self.wait_led(name, partitions, since)
-        picture = await self._sup.picture()
+        picture = await self._sup.service.picture()
         result = {
             "name": name, "partitions": picture.partitions_json(name), "ms": round((time.monotonic_ns() - began_ns) /
             1e6, 3),
@@ -205,7 +203,7 @@ class SettingsVerbs:
             znodes.check_topic_name(name)
         except ValueError as error:
             raise ClusterError(Code.USAGE, str(error), "", "brokerdemo topics create orders") from None
-        picture = await self._sup.picture(must=True)
+        picture = await self._sup.service.picture(must=True)
         racks = {broker: worker.rack for broker, (worker, _czxid) in picture.workers.items()}
         try:
             existing = {key: p.replicas for key, p in picture.partitions.items()}
@@ -217,7 +215,7 @@ class SettingsVerbs:
         topic = znodes.Topic(
             uuid.uuid4().hex, {number: znodes.ReplicaAssignment(replicas) for number, replicas in placed.items()}
         )
-        async with self._sup.service("topics create") as zk:
+        async with self._sup.service.client("topics create") as zk:
             if configs:
                 value = znodes.Config({k: _as_text(v) for k, v in configs.items()}).encode()
                 await zk.create(znodes.topic_config_path(name), value, makepath=True)
@@ -241,7 +239,7 @@ class SettingsVerbs:
 
             async def elsewhere(number: int) -> None:
                 async with (
-                    self._sup.service("topics create") as zk,
+                    self._sup.service.client("topics create") as zk,
                     zk.watch_data(znodes.state_path(name, number)) as changes,
                 ):
                     async for found in changes:
@@ -269,11 +267,11 @@ class SettingsVerbs:
         ask = Arguments("topics_delete", said)
         name, within_ms = ask.text("name"), ask.ms("within_ms", ANSWER_WITHIN_MS)
         assert within_ms is not None
-        picture = await self._sup.picture(must=True)
+        picture = await self._sup.service.picture(must=True)
         if name not in picture.topics:
             raise no_topic(name, picture.topics)
         began_ns = time.monotonic_ns()
-        async with self._sup.service("topics delete") as zk:
+        async with self._sup.service.client("topics delete") as zk:
             try:
                 await zk.create(znodes.delete_topic_path(name), b"", makepath=True)
             except coordination.NodeExistsError:

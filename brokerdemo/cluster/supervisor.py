@@ -10,7 +10,6 @@ of the cluster: lock, start, serve, stop; the parts are `members`, `coordinator`
 """
 
 import contextlib
-import datetime
 import fcntl
 import json
 import os
@@ -21,37 +20,27 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
 import brokerdemo
-import coordination
-from brokerdemo.cluster import control, control_server, errors, layout, ports, znode_view
+from brokerdemo.cluster import control, control_server, errors, layout, znode_view
 from brokerdemo.cluster.cluster_verbs import ClusterVerbs
 from brokerdemo.cluster.control_server import ControlServer
 from brokerdemo.cluster.coordinator import Coordinator
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.cluster.event_log import EventLog
 from brokerdemo.cluster.faults import Faults
-from brokerdemo.cluster.launcher import (
-    DEFAULT_BASE_PORT,
-    DEFAULT_COORDINATION_PORT,
-    TopicSpec,
-    UpOptions,
-    already_running,
-)
-from brokerdemo.cluster.members import Host, Member, start_failed
+from brokerdemo.cluster.launcher import UpOptions, already_running
+from brokerdemo.cluster.members import Host
 from brokerdemo.cluster.processes import ForkServer, start_time
+from brokerdemo.cluster.service import Service
 from brokerdemo.cluster.settings_verbs import SettingsVerbs
+from brokerdemo.cluster.startup import Startup
 from brokerdemo.observe.events import Event
 
-# The supervisor's own session. Long, because nothing hangs on it; within what a stock ensemble grants.
-OWN_SESSION_TIMEOUT_MS = 10_000
-PICTURE_WITHIN_S = 1.0
 GRACE_S = 5.0
 KEEP_MARK = "KEEP"
 
@@ -90,14 +79,10 @@ class Supervisor:
         self.embedded = options.connect is None
         self.seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 31)
         self.rng = random.Random(self.seed)
-        self.last_picture = znode_view.Picture()
         self._asked_ns: int = args["asked_ns"]
-        self._marks: dict[str, int] = dict(args["loaded"])
+        self._loaded: dict[str, int] = args["loaded"]
         self._zygote_socket = zygote
         self._started_ns = time.monotonic_ns()
-        self._zk: coordination.Client | None = None
-        self._zk_ready = trio.Event()
-        self._zk_error: ClusterError | None = None
         self._stopping = False
         self._stopped = trio.Event()
         self._code = 0
@@ -112,8 +97,7 @@ class Supervisor:
         told = ("broker", "znode", "key", "value", "reason")
         return [{key: event.get(key) for key in told} for event in self._rejected.values()]
 
-    # -- life
-    # --------------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------------------------
 
     async def run(self, launcher: tuple[int, int]) -> int:
         """From the lock to the end. The exit code."""
@@ -122,6 +106,7 @@ class Supervisor:
         self.log = EventLog(fd)
         self.heard = znode_view.Heard()
         self.log.listeners += [self.heard.listen, self._note_config]
+        self.service = Service(self.log, self.heard)
         self.forks = ForkServer(self._zygote_socket)
         self.host = Host(self.log, self.forks, certificates=self.options.certificates)
         self.coordinator: Coordinator | None = None
@@ -218,8 +203,7 @@ class Supervisor:
             json.dump(said, file)
         os.replace(fresh, self.place.cluster_json)
 
-    # -- start
-    # -------------------------------------------------------------------------------------------------------------
+    # -- start -------------------------------------------------------------------------------------------------------
 
     async def _launch(self, launch: Launch) -> None:
         """Start everything and tell the launcher; on failure tell it and stop: (3)."""
@@ -252,6 +236,11 @@ class Supervisor:
         gone = False
         # Errors leave the nursery as values: what is raised inside comes out in a group.
 
+        async def tell(name: str, detail: str, ms: float) -> None:
+            await launch.send_all(control.encode({"step": {"name": name, "detail": detail, "ms": ms}}))
+
+        startup = Startup(self, self._asked_ns, self._loaded, tell)
+
         async def watch_launcher(scope: trio.CancelScope) -> None:
             nonlocal gone
             with contextlib.suppress(trio.BrokenResourceError):
@@ -264,9 +253,9 @@ class Supervisor:
             nursery.start_soon(watch_launcher, nursery.cancel_scope)
             try:
                 with trio.fail_after(self.options.ready_within_ms / 1000):
-                    result = await self._start(launch)
+                    result = await startup.run()
             except trio.TooSlowError:
-                failed = self._too_slow()
+                failed = startup.too_slow()
             except Exception as error:
                 failed = errors.cause(error)
                 if failed is None:
@@ -278,275 +267,13 @@ class Supervisor:
             raise ClusterError(Code.INTERRUPTED, "the start was given up", "the command that asked for it ended", "")
         return result
 
-    def _too_slow(self) -> ClusterError:
-        missing = [f"broker {m.broker}" for m in self.host.members.values() if not m.registered]
-        return ClusterError(
-            Code.TIMED_OUT,
-            f"the cluster is not ready within {self.options.ready_within_ms} ms",
-            f"not registered: {', '.join(missing) or 'none'}; controller: {self.heard.controller or 'none'}",
-            f"read {self.place.state_dir}",
-        )
-
-    async def _start(self, launch: Launch) -> dict[str, Any]:
-        options = self.options
-
-        async def step(name: str, detail: str) -> None:
-            ms = round((time.monotonic_ns() - self._asked_ns) / 1e6, 1)
-            self._marks[name] = time.monotonic_ns()
-            await launch.send_all(control.encode({"step": {"name": name, "detail": detail, "ms": ms}}))
-
-        self._marks["supervisor"] = time.monotonic_ns()
-        if self.was_stale:
-            swept = f", killed {len(self.stale)} of its processes" if self.stale else "; none of its processes was left"
-            await step("stale state", f"removed: the last supervisor was killed{swept}")
-        wanted = [options.port_of(broker) for broker in options.ids]
-        if self.embedded:
-            wanted.append(self._coordination_port())
-        ports.check_free(options.host, wanted, self._wants(wanted))
-        self.log.emit(
-            "cluster_starting",
-            cluster=options.name,
-            wall_time=datetime.datetime.now(datetime.UTC).isoformat(),
-            connect=options.connect or "embedded",
-            session_timeout_ms=options.session_timeout_ms,
-            seed=self.seed,
-            brokers=list(options.ids),
-            certificates=options.certificates,
-            version=brokerdemo.__version__,
-        )
-        since = self.log.last_seq
-        await self._start_coordination(step)
-        self._make_members()
-        members = list(self.host.members.values())
-        self.nursery.start_soon(self._hold_session)
-        if not self.embedded:
-            async with self.service("up"):
-                await step("coordination", f"external, {self.host.connect}")
-            self.log.emit("coordination_started", connect=self.host.connect, mode="external")
-        for member in members:
-            await member.start(self.nursery)
-        self._marks["forked"] = time.monotonic_ns()
-        self.write_cluster_json()
-        await self._all_registered(since)
-        await step(f"brokers {_ids(options.ids)}", self._addresses())
-        controller = await self._controller(since)
-        await step("controller", f"broker {controller[0]}, epoch {controller[1]}")
-        topics = await self._make_topics(step, since)
-        ms = round((time.monotonic_ns() - self._asked_ns) / 1e6, 1)
-        self.log.emit("cluster_ready", ms=ms, brokers=list(options.ids))
-        address = options.advertise or options.host
-        marks = sorted(self._marks.items(), key=lambda mark: mark[1])
-        return {
-            "cluster": options.name,
-            "socket": os.fspath(self.place.socket_path),
-            "state_dir": os.fspath(self.place.state_dir),
-            "connect": self.host.connect,
-            "mode": "embedded" if self.embedded else "external",
-            "brokers": [
-                {"id": m.broker, "host": address, "port": m.port, "pid": m.child.pid if m.child else None}
-                for m in members
-            ],
-            "controller": {"id": controller[0], "epoch": controller[1]},
-            "topics": topics,
-            "session_timeout_ms": options.session_timeout_ms,
-            "seed": self.seed,
-            "ms": ms,
-            "where_ms": {name: round((ns - self._asked_ns) / 1e6, 1) for name, ns in marks},
-        }
-
-    def _coordination_port(self) -> int:
-        if self.options.coordination_port is not None:
-            return self.options.coordination_port
-        if self.options.base_port in (0, DEFAULT_BASE_PORT):
-            return DEFAULT_COORDINATION_PORT if self.options.base_port else 0
-        return self.options.base_port - 1
-
-    def _wants(self, wanted: list[int]) -> str:
-        n = len(self.options.ids)
-        text = f"brokerdemo wants {_ids(tuple(sorted(wanted[:n])))} for {n} brokers"
-        return f"{text} and {wanted[-1]} for the coordination server" if self.embedded else text
-
-    def _data_root(self) -> Path:
-        return Path(self.options.data) if self.options.data else self.place.state_dir
-
-    async def _start_coordination(self, step: Callable[[str, str], Awaitable[None]]) -> None:
-        if self.options.connect is not None:
-            self.host.connect = self.options.connect
-            self.host.service_up.set()
-            return
-        data = self._data_root() / "coordination"
-        log = self.place.state_dir / "coordination.log"
-        coordinator = Coordinator(
-            self.host, bind=self.options.host, port=self._coordination_port(), data_dir=data, log=log
-        )
-        self.coordinator = coordinator
-        self.faults.attach(coordinator)
-        await coordinator.start(self.nursery)
-        await step("coordination", f"embedded, {coordinator.connect}")
-
-    def _make_members(self) -> None:
-        options = self.options
-        for place, broker in enumerate(options.ids):
-            directory = self.place.broker_dir(broker)
-            data_dir = self._data_root() / "brokers" / str(broker) / "data"
-            said = {
-                "broker_id": broker,
-                "host": options.host,
-                "port": options.port_of(broker),
-                "connect": self.host.connect,
-                "session_timeout_ms": options.session_timeout_ms,
-                "data_dir": os.fspath(data_dir),
-                "rack": options.racks[place % len(options.racks)] if options.racks else "",
-                "log_file": os.fspath(directory / "log.ndjson"),
-                "advertised_host": options.advertise,
-            }
-            self.host.members[broker] = Member(broker, said, directory, data_dir, self.host)
-
-    async def _all_registered(self, since: int) -> None:
-        left = set(self.host.members)
-        async for record in self.log.follow(since):
-            event = record.event
-            if event["event"] == "broker_registered":
-                left.discard(event["broker"])
-                self._marks.setdefault("first_registered", event["t_ns"])
-            elif event["event"] == "process_exited" and "broker" in event:
-                raise start_failed(self.host.members[event["broker"]], event.get("code"))
-            if not left:
-                self._marks["registered"] = event["t_ns"]
-                return
-
-    async def _controller(self, since: int) -> tuple[int, int]:
-        if self.embedded:
-            async for record in self.log.follow(since):
-                if record.event["event"] == "controller_elected":
-                    self._marks["elected"] = record.event["t_ns"]
-                    break
-        if self.heard.controller is not None:
-            return self.heard.controller
-        # An ensemble shared with other hosts: its controller may be one of theirs.
-        while (found := (await self.picture(must=True)).controller) is None:
-            await self.log.wait_change()
-        return found
-
-    def _addresses(self) -> str:
-        known = [m.port for m in self.host.members.values()]
-        host = self.options.advertise or self.options.host
-        if known == list(range(known[0], known[0] + len(known))):
-            return f"{host}:{_ids(tuple(known))}"
-        return f"{host}, ports {', '.join(map(str, known))}"
-
-    async def _make_topics(self, step: Callable[[str, str], Awaitable[None]], since: int) -> list[dict[str, Any]]:
-        wanted = self.options.topics
-        if wanted is None:
-            wanted = (TopicSpec(name="demo", partitions=6, rf=min(3, len(self.options.ids))),)
-        settings = SettingsVerbs(self)
-        made: list[dict[str, Any]] = []
-        for topic in wanted:
-            try:
-                await settings.create_topic(topic.name, topic.partitions, topic.rf)
-            except ClusterError as error:
-                if error.code != Code.CONFLICT:
-                    raise
-                # Kept data, or another host's topic.
-                there = [key for key in self.last_picture.partitions if key[0] == topic.name]
-                await settings.wait_led(topic.name, len(there), since)
-                made.append({"name": topic.name, "partitions": len(there), "existed": True})
-                await step(f"topic {topic.name}", f"{len(there)} partitions, was there already, all led")
-                continue
-            await settings.wait_led(topic.name, topic.partitions, since)
-            self._marks["led"] = time.monotonic_ns()
-            made.append({"name": topic.name, "partitions": topic.partitions, "rf": topic.rf})
-            await step(f"topic {topic.name}", f"{topic.partitions} partitions, rf {topic.rf}, all led")
-        return made
-
-    # -- the coordination service
-    # ------------------------------------------------------------------------------------------
-
-    async def _hold_session(self) -> None:
-        """Our own session, for status, config and topics; a new one whenever it is lost."""
-        try:
-            async with coordination.connect(self.host.connect, session_timeout_ms=OWN_SESSION_TIMEOUT_MS) as zk:
-                self._zk = zk
-                self._zk_ready.set()
-                await self._follow_session(zk)
-        except* coordination.NotConnectedError as group:
-            if self._zk is not None:
-                raise
-            self._zk_error = ClusterError(
-                Code.ENVIRONMENT,
-                f"no coordination service answers at {self.host.connect}",
-                str(group.exceptions[0]),
-                "start it, or leave out --connect for the embedded one",
-            )
-            self._zk_ready.set()
-
-    async def _follow_session(self, zk: coordination.Client) -> None:
-        connected = True
-        async for state in zk.states():
-            if state is coordination.ConnectionState.CONNECTED:
-                if not connected:
-                    self.log.emit("coordination_resumed", session=f"{zk.session_id:#x}")
-                connected = True
-                continue
-            if connected:
-                self.log.emit("coordination_suspended")
-            connected = False
-            if state is coordination.ConnectionState.LOST:
-                await zk.new_session()
-
-    @asynccontextmanager
-    async def service(self, what: str) -> AsyncIterator[coordination.Client]:
-        """The connected client; the service's refusals become errors a person can act on."""
-        await self._zk_ready.wait()
-        if self._zk is None:
-            assert self._zk_error is not None
-            raise self._zk_error
-        try:
-            yield self._zk
-        except (
-            coordination.ConnectionLossError,
-            coordination.SessionExpiredError,
-            coordination.NotConnectedError,
-        ) as error:
-            raise ClusterError(
-                Code.UNHEALTHY,
-                f"{what}: the coordination service does not answer",
-                str(error),
-                "brokerdemo status, then again",
-            ) from error
-
-    async def picture(self, *, must: bool = False) -> znode_view.Picture:
-        """The znodes now; with `must` a ClusterError (6) when they cannot be read, else the last that was known."""
-        picture, fresh = await self.picture_if_any()
-        if must and not fresh:
-            raise ClusterError(
-                Code.UNHEALTHY, "the coordination service does not answer", f"{self.host.connect}", "brokerdemo status"
-            )
-        return picture
-
-    async def picture_if_any(self) -> tuple[znode_view.Picture, bool]:
-        """The znodes now, or the last that was known; and which of the two it is."""
-        with trio.move_on_after(PICTURE_WITHIN_S):
-            try:
-                await self._zk_ready.wait()
-                if self._zk is None:
-                    return self.last_picture, False
-                self.last_picture = await znode_view.read(self._zk)
-                return self.last_picture, True
-            except* coordination.CoordinationError:
-                pass
-        known = self.last_picture if self.last_picture.partitions else self.heard.picture()
-        known.controller = self.heard.controller or known.controller
-        return known, False
-
     def _note_config(self, event: Event) -> None:
         if event["event"] == "config_rejected":
             self._rejected[event["broker"], event["znode"]] = event
         elif event["event"] == "config_applied":
             self._rejected.pop((event["broker"], event["znode"]), None)
 
-    # -- stop
-    # --------------------------------------------------------------------------------------------------------------
+    # -- stop --------------------------------------------------------------------------------------------------------
 
     async def stop(
         self,
@@ -601,10 +328,3 @@ class Supervisor:
 
 def _silent(*_args: Any, **_fields: Any) -> None:
     """Nobody listens to the steps."""
-
-
-def _ids(ids: tuple[int, ...]) -> str:
-    """`1-5` for a run, else `1, 3, 7`."""
-    if len(ids) > 1 and list(ids) == list(range(ids[0], ids[0] + len(ids))):
-        return f"{ids[0]}-{ids[-1]}"
-    return ", ".join(map(str, ids))

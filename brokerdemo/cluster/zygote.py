@@ -38,15 +38,13 @@ def _load() -> dict[str, int]:
     """Import what the children run; when each part was there (monotonic ns), for `where_ms`."""
     at = {"zygote_started": time.monotonic_ns()}
     import coordination.__main__
-    import coordination.server.main
+
+    coordination.__main__.preload()
 
     at["server_imported"] = time.monotonic_ns()
-    import trio  # noqa: F401
-
-    at["trio_imported"] = time.monotonic_ns()
-    import coordination.client.certificate
-    import coordination.client.client  # noqa: F401
-
+    # The client's names load their modules when they are first asked for.
+    assert coordination.connect
+    assert coordination.close_session
     at["client_imported"] = time.monotonic_ns()
     import brokerdemo.broker.main
     import brokerdemo.cluster.supervisor  # noqa: F401
@@ -243,8 +241,7 @@ def _die_with_parent(parent: int) -> None:
         os._exit(1)  # it died before we could ask
 
 
-# -- what a child runs
-# ---------------------------------------------------------------------------------------------------
+# -- what a child runs -----------------------------------------------------------------------------------------------
 
 
 def _supervisor(args: dict[str, Any], zygote: socket.socket, launcher: tuple[int, int]) -> int:
