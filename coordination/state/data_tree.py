@@ -9,12 +9,15 @@ Knows no session but as an owner's number, no connection, no clock.  Answers to 
 (3) `ephemerals`, `containers` and `ttls` name exactly the nodes with such an owner.
 (4) A node's encoded Stat is kept until the node or its list of children changes.
 (5) What clients see as cversion counts creations *and* deletions: 2 x creations - children (source: DataNode.copyStat).
+(6) The sums beside a limit (zookeeper_stats) are those of the subtree after each txn.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
-from coordination.errors import InternalError, NodeExistsError, NoNodeError
+from coordination.errors import InternalError, MarshallingError, NodeExistsError, NoNodeError
+from coordination.state import quotas
+from coordination.state.quotas import LimitedPaths
 from coordination.state.txn import (
     CheckVersionTxn,
     CloseSessionTxn,
@@ -159,6 +162,7 @@ class DataTree:
         self.ttls: dict[str, None] = {}
         self.last_zxid = 0
         self.data_bytes = 0  # approximate, as ZooKeeper's: paths and data
+        self.limited = LimitedPaths()
         self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {OPEN_ACL: OPEN_ACL}
         self._acl_numbers: dict[tuple[Acl, ...], int] = {OPEN_ACL: OPEN_ACL_NUMBER}
         for path in ("/", "/zookeeper", QUOTA_PATH):
@@ -296,7 +300,12 @@ class DataTree:
         if owner:
             self._own(path, owner)
         changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
-        return node.stat
+        stat = node.stat
+        if path.startswith(QUOTA_PATH):
+            self._quota_created(path)
+        if self.limited.paths:
+            self._grow(path, 1, len(data) if data else 0)
+        return stat
 
     def _delete(self, path: str, zxid: int, changes: list[Change]) -> None:
         slash = path.rfind("/")
@@ -319,6 +328,11 @@ class DataTree:
         if node.owner:
             self._disown(path, node.owner)
         changes.append(Change(EVENT_DELETED, path, node.acl, parent.acl))
+        if self.limited.paths:
+            limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
+            if limited is not None:
+                self.limited.discard(limited)
+            self._grow(path, -1, -len(node.data) if node.data else 0)
 
     def _drop_below(self, path: str, node: Node) -> None:
         for name in node.children or ():
@@ -326,6 +340,7 @@ class DataTree:
             child = self.nodes.pop(below)
             self._drop_below(below, child)
             self.data_bytes -= len(below) + (len(child.data) if child.data else 0)
+            self._grow(below, -1, -len(child.data) if child.data else 0)
             if child.owner:
                 self._disown(below, child.owner)
 
@@ -334,14 +349,18 @@ class DataTree:
         if node is None:
             raise NoNodeError(txn.path)
         before, after = node.data, txn.data
-        self.data_bytes += (len(after) if after else 0) - (len(before) if before else 0)
+        grown = (len(after) if after else 0) - (len(before) if before else 0)
+        self.data_bytes += grown
         node.data = after
         node.version = txn.version
         node.mzxid = header.zxid
         node.mtime_ms = header.time_ms
         node._stat = None
         changes.append(Change(EVENT_DATA_CHANGED, txn.path, node.acl, OPEN_ACL))
-        return node.stat
+        stat = node.stat
+        if self.limited.paths:
+            self._grow(txn.path, 0, grown)
+        return stat
 
     def _close_session(self, header: TxnHeader, paths: list[str] | None, changes: list[Change]) -> None:
         owned = self.ephemerals.get(header.client_id, {})
@@ -450,6 +469,64 @@ class DataTree:
             raise InternalError("a snapshot without a root was loaded")
         if CONFIG_PATH not in self.nodes:  # a snapshot of a server older than 3.5
             self._plant_config()
+        self.limited.clear()
+        for path in self._below(QUOTA_PATH):
+            limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
+            if limited is not None:
+                self.limited.add(limited)
+                self._count_anew(limited)
+
+    # --- the sums of limited subtrees.  No txn changes them: they follow from the others, on every server alike
+
+    def _quota_created(self, path: str) -> None:
+        limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
+        if limited is not None:
+            self.limited.add(limited)
+        counted = quotas.limited_by(path, quotas.SUMS_SUFFIX)
+        if counted is not None:
+            self._count_anew(counted)
+
+    def _grow(self, path: str, count: int, size: int) -> None:
+        limited = self.limited.nearest(path)
+        node = None if limited is None else self.nodes.get(quotas.sums_path(limited))
+        if limited is None or node is None:
+            return
+        try:
+            sums = quotas.parse(node.data)
+        except MarshallingError:  # someone wrote nonsense there
+            self._count_anew(limited)
+            return
+        sums[quotas.COUNT] = sums.get(quotas.COUNT, -1) + count
+        sums[quotas.BYTES] = sums.get(quotas.BYTES, -1) + size
+        self._put_sums(node, sums)
+
+    def _count_anew(self, limited: str) -> None:
+        node = self.nodes.get(quotas.sums_path(limited))
+        if node is None:
+            return
+        counted = [self.nodes[path].data for path in self._below(limited)]
+        if limited in self.nodes:
+            counted.append(self.nodes[limited].data)
+        self._put_sums(node, {quotas.COUNT: len(counted), quotas.BYTES: sum(len(data) for data in counted if data)})
+
+    def _put_sums(self, node: Node, sums: Mapping[str, int]) -> None:
+        data = quotas.encode(sums)
+        self.data_bytes += len(data) - (len(node.data) if node.data else 0)
+        node.data = data
+        node._stat = None
+
+    def _below(self, path: str) -> list[str]:
+        """Every path below `path`."""
+        found: list[str] = []
+        todo = [path]
+        while todo:
+            at = todo.pop()
+            node = self.nodes.get(at)
+            if node is not None and node.children:
+                below = [f"{at}/{name}" for name in node.children]
+                found += below
+                todo += below
+        return found
 
     def check_invariants(self) -> None:
         """Assert (2) and (3); costs a walk over the whole tree."""

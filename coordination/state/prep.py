@@ -10,6 +10,7 @@ PrepRequestProcessor and ChangeRecord.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 from coordination.auth.identity import Identities
 from coordination.auth.permissions import AccessControl
@@ -21,15 +22,16 @@ from coordination.errors import (
     NodeExistsError,
     NoNodeError,
     NotEmptyError,
+    QuotaExceededError,
     RuntimeInconsistencyError,
     UnimplementedError,
 )
 from coordination.paths import parent_of, validate, with_sequence
+from coordination.state import quotas
 from coordination.state.data_tree import (
     CONTAINER_OWNER,
     EPHEMERAL,
     PLAIN,
-    QUOTA_PATH,
     SPECIAL_PATHS,
     TTL_MS_MAX,
     DataTree,
@@ -93,8 +95,19 @@ class Outstanding:
 
 
 class Prep:
-    def __init__(self, tree: DataTree, access: AccessControl, *, extended_types: bool = False) -> None:
+    def __init__(
+        self,
+        tree: DataTree,
+        access: AccessControl,
+        *,
+        extended_types: bool = False,
+        enforce_quota: bool = False,
+        report: Callable[[quotas.Exceeded], None] = lambda exceeded: None,
+    ) -> None:
+        """`report` hears of every limit a write goes beyond, soft or hard."""
         self._tree = tree
+        self._enforce_quota = enforce_quota
+        self._report = report
         self._access = access
         self._extended_types = extended_types
         self._by_path: dict[str, Outstanding] = {}
@@ -110,6 +123,23 @@ class Prep:
             change = queue.popleft()
             if self._by_path.get(change.path) is change:
                 del self._by_path[change.path]
+
+    def _check_quota(self, path: str, count: int, size: int) -> None:
+        """`QuotaExceededError` if a hard limit does not allow this growth; a soft one is reported.
+
+        Looks at the sums as committed, like the real one: writes still under way are not in them.
+        """
+        nodes = self._tree.nodes
+        limited = self._tree.limited.nearest(path)
+        if limited is None:
+            return
+        limits, sums = nodes.get(quotas.limits_path(limited)), nodes.get(quotas.sums_path(limited))
+        if limits is None or sums is None:
+            return
+        for each in quotas.exceeded(limited, limits.data, sums.data, count, size):
+            self._report(each)
+            if each.hard:
+                raise QuotaExceededError(limited)
 
     # --- looking
 
@@ -141,6 +171,10 @@ class Prep:
             raise NoNodeError(path)
         if node.acl is not OPEN_ACL:
             self._access.check(node.acl, PERM_WRITE, identities, path)
+        if self._enforce_quota and self._tree.limited.paths:
+            held = self._tree.nodes.get(path)
+            before = len(held.data) if held is not None and held.data else 0
+            self._check_quota(path, 0, (len(request.data) if request.data else 0) - before)
         version = next_version(node.version, request.version, path)
         self._change(zxid, path, node).version = version
         return SetDataTxn(path, request.data, version)
@@ -177,13 +211,12 @@ class Prep:
         if flags in _SEQUENTIAL_FLAGS:
             path = with_sequence(path, parent.creations)
         validate(path)
-        if path.startswith(QUOTA_PATH + "/"):
-            # Stored but not enforced would be a wrong success.
-            raise UnimplementedError(path, "this server does not enforce quotas yet, so it does not take them")
         if self._find(path) is not None:
             raise NodeExistsError(path)
         if kind_of(parent.owner) == EPHEMERAL:
             raise NoChildrenForEphemeralsError(path)
+        if self._enforce_quota and self._tree.limited.paths:
+            self._check_quota(path, 1, len(request.data) if request.data else 0)
         creations = parent.creations + 1
         ephemeral = flags in _EPHEMERAL_FLAGS
         txn: CreateTxn | CreateContainerTxn | CreateTtlTxn

@@ -25,6 +25,7 @@ class Settings:
     frame_bytes_max: int = FRAME_BYTES_MAX
     container_check_ms: int = 60_000
     extended_types: bool = False
+    enforce_quota: bool = False
     auth: AuthSettings = field(default_factory=AuthSettings)
     reconfig_enabled: bool = False
 
