@@ -21,11 +21,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import load
 from coordination.testing import apache
+from coordination.testing.process import Process
 from coordination.testing.server import Server, serve
 
 GENERATOR_LIMITED = 0.9
@@ -203,14 +205,19 @@ def _starts(plan: Plan, scratch: Path, with_peer: bool) -> list[Cell]:
         (port,) = apache.free_ports(1)
         ours = Server(scratch / f"start-{i}", scratch / f"start-{i}.out", _options(scratch))
         with _stopping(ours.stop):
-            cell.add("ours", load.first_create_s(lambda: ours.start(extra=["--port", str(port)]), port))  # noqa: B023
+            start = partial(ours.start, extra=["--port", str(port)])
+            cell.add("ours", load.first_create_s(start, partial(_is_running, ours), port))
         if with_peer:
             (port,) = apache.free_ports(1)
             home = scratch / f"peer-{i}"
             member = apache.Member(home, port, {"clientPortAddress": "127.0.0.1"}, None, PEER_JVM)
             with _stopping(member.stop):
-                cell.add("apache", load.first_create_s(member.start, port))
+                cell.add("apache", load.first_create_s(member.start, partial(_is_running, member), port))
     return [cell]
+
+
+def _is_running(process: Process) -> bool:
+    return process.is_running
 
 
 @contextmanager

@@ -68,8 +68,13 @@ class Client:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         body = struct.pack(">iqiq", 0, 0, SESSION_TIMEOUT_MS, 0) + _buffer(bytes(16)) + b"\0"
         self.sock.sendall(_INT.pack(len(body)) + body)
-        reply = self._frame()
+        try:
+            reply = self._frame()
+        except (OSError, Failed):
+            self.sock.close()
+            raise
         if len(reply) < 8 or _INT.unpack_from(reply, 4)[0] <= 0:
+            self.sock.close()
             raise Failed("the server refused a session")
 
     def _exactly(self, count: int) -> bytes:
@@ -192,8 +197,8 @@ def run(port: int, workload: Workload, clients: int, window: int, seconds: float
     try:
         for _ in range(clients):
             client = Client(port)
+            pipes[client.sock.fileno()] = _Pipe(client, workload, window)
             _check(client, workload)
-            pipe = pipes[client.sock.fileno()] = _Pipe(client, workload, window)
             poll.register(client.sock, select.EPOLLIN)
         buffer = bytearray(1 << 18)
         begin, busy = time.perf_counter(), time.process_time()
@@ -371,8 +376,11 @@ def _answer_blindly(listener: socket.socket, workload: Workload) -> None:
                     socks[fd].sendall(view[: whole * reply_bytes])
 
 
-def first_create_s(start: Callable[[], object], port: int, limit_s: float = 60.0) -> float:
-    """Seconds from `start` (which launches a process and returns) to the reply to a first create."""
+def first_create_s(start: Callable[[], object], alive: Callable[[], bool], port: int, limit_s: float = 60.0) -> float:
+    """Seconds from `start` (which launches a process and returns) to the reply to a first create.
+
+    Failed when the process ends meanwhile, or takes too long.
+    """
     begin = time.perf_counter()
     start()
     while time.perf_counter() - begin < limit_s:
@@ -381,6 +389,8 @@ def first_create_s(start: Callable[[], object], port: int, limit_s: float = 60.0
             code, _ = client.call(CREATE, create_body("/first"))
         except (OSError, Failed):
             # Not there yet. A short wait on nothing, the same for every server; it bounds the figure's grain.
+            if not alive():
+                raise Failed("the server ended before it served") from None
             select.select([], [], [], 0.005)
             continue
         if code in (0, NODE_EXISTS):
