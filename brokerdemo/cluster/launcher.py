@@ -90,7 +90,7 @@ class UpOptions:
             raise ClusterError(
                 Code.USAGE, f"base port {self.base_port} leaves no room for {len(ids)} brokers", "", "--base-port 19092"
             )
-        if self.connect is not None and not re.fullmatch(r"[^,\s/]+(,[^,\s/]+)*(/\S*)?", self.connect):
+        if self.connect is not None and not re.fullmatch(r"[^,\s/:]+(:\d+)?(,[^,\s/:]+(:\d+)?)*(/\S*)?", self.connect):
             raise ClusterError(
                 Code.USAGE, f"{self.connect!r} is not a connect string", "", "--connect host1:2181,host2:2181"
             )
