@@ -144,10 +144,12 @@ class Client:
         return self._board.state
 
     def last_heard(self) -> float:
-        """`time.monotonic()` seconds when bytes of the server last arrived; pings keep it fresh on an idle connection.
+        """`time.monotonic()` seconds when the server was last heard; pings keep it fresh on an idle connection.
 
-        The session cannot have expired before `last_heard() + session_timeout` of the server's clock minus one round
-        trip, so a process that must stop in time (2/3 of the timeout, say) compares this with the present.
+        It errs on the old side (the moment the client began to wait for those bytes), so that a process that was
+        stopped for a while does not take an answer from before its sleep for a fresh one. The server cannot have
+        expired the session before `last_heard() + session_timeout`, less one round trip: who must stop in time compares
+        this with the present.
         """
         return self._bridge.last_heard_s
 

@@ -6,7 +6,8 @@ the order the server sent them; `last_heard_s`.
 Knows nothing of trio, znodes or sessions.  Answers to kazoo's SequentialThreadingHandler and ConnectionHandler.
 
 (1) One thread per session, and no other: completions and watch events go straight from the connection thread to `post`.
-(2) The server is *heard* when bytes of it are read: not when a request is sent, not when the socket closes.
+(2) The server is *heard* when bytes of it are read: not when a request is sent, not when the socket closes. What counts
+    is when the thread began to wait for them: a process that was stopped reads bytes that are as old as its sleep.
 (3) A server that has not been heard for 2/3 of the session timeout is left, also while requests are being written to
     it.
 (4) Pings leave at the latest every 2/3 of that time, and at most 20 times in a session timeout, whatever the timeout.
@@ -151,6 +152,7 @@ class BridgeHandler:
         self._finish_by_s: float | None = None
         self._socket: AnsweringSocket | None = None
         self._looked_ago = 0
+        self._waiting_since_s = self.last_heard_s
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 
@@ -275,6 +277,7 @@ class BridgeHandler:
             poller.register(requests, select.POLLIN)
             if not requests.about_to_wait():
                 wait_s = 0.0
+        self._waiting_since_s = time.monotonic()
         fds = {fd for fd, _ in poller.poll(wait_s * 1000)}
         ready: list[Any] = [server] if server.fileno() in fds else []
         if requests is not None:
@@ -300,7 +303,7 @@ class BridgeHandler:
             raise self.timeout_exception("closing")
 
     def _note_heard(self) -> None:
-        self.last_heard_s = time.monotonic()
+        self.last_heard_s = max(self.last_heard_s, self._waiting_since_s)
 
     def _sleep(self, seconds: float) -> None:
         if self._hurry.wait(seconds) and self._finish_by_s is None:
