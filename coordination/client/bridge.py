@@ -14,8 +14,9 @@ event thread).
     only if it fails.
 (5) `aclose` returns within its time, whether or not there is a server.
 
-Measured on two busy cores: from an event's bytes read off the socket to the waiting task 0.3 ms at the median, 0.9 ms at
-p99. kazoo's own handler would add a worker thread between the two, and starts three threads per client where this is one.
+Measured on two busy cores: from an event's bytes read off the socket to the waiting task 0.3 ms at the median, 0.9 ms
+at p99. kazoo's own handler would add a worker thread between the two, and starts three threads per client where this is
+one.
 """
 
 # mypy: untyped-calls-exclude=kazoo
