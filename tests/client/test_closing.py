@@ -162,3 +162,28 @@ def test_a_program_says_nothing_on_stderr(shared: Any) -> None:
     program = [sys.executable, "-X", "dev", "-c", PROGRAM.format(hosts=shared.connect)]
     ran = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "connected\nconnected\ntwice\n", "")
+
+
+FORKS = """
+import os, sys, trio, coordination
+from coordination.client import client
+async def main():
+    async with coordination.connect("{hosts}", session_timeout_ms=5000) as zk:
+        print(zk.session_id, flush=True)
+children = []
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        trio.run(main)
+        sys.stdout.flush()
+        os._exit(0)
+    children.append(pid)
+sys.exit(sum(os.waitpid(pid, 0)[1] for pid in children))
+"""
+
+
+def test_a_process_that_has_imported_everything_forks_clients(shared: Any) -> None:
+    program = [sys.executable, "-X", "dev", "-c", FORKS.format(hosts=shared.connect)]
+    ran = subprocess.run(program, capture_output=True, text=True, timeout=30, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(set(ran.stdout.split())) == 3

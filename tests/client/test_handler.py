@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -101,7 +102,7 @@ def test_an_answer_read_after_a_sleep_is_as_old_as_the_sleep(monkeypatch: pytest
     present.
     """
     clock = [1000.0]
-    monkeypatch.setattr(handler.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         bridge_handler = handler.BridgeHandler(1000, lambda *_: None)
         connection = bridge_handler.create_connection(listener.getsockname(), timeout=1.0)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ async def test_makepath_and_ensure_path_make_what_is_missing(zk: coordination.Cl
 async def test_makepath_from_many_tasks_at_once(zk: coordination.Client, root: str) -> None:
     async with trio.open_nursery() as nursery:
         for i in range(10):
-            nursery.start_soon(lambda i=i: zk.create(f"{root}/deep/er/{i}", makepath=True))
+            nursery.start_soon(partial(zk.create, f"{root}/deep/er/{i}", makepath=True))
     assert len(await zk.children(f"{root}/deep/er")) == 10
 
 

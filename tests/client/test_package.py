@@ -45,4 +45,4 @@ def test_the_names_for_type_checkers_are_the_names_at_run_time() -> None:
 
 def test_a_wrong_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'conect'"):
-        coordination.conect  # type: ignore[attr-defined]  # noqa: B018
+        coordination.conect  # noqa: B018
