@@ -51,6 +51,10 @@ class WatchTable(Generic[W]):
             paths = self._by_watcher[watcher] = {}
         paths[path] = None
 
+    def may_hear(self, path: str) -> bool:
+        """False: nobody would be told of `path`.  Cheaper than trigger()."""
+        return path in self._by_path or self._recursive > 0
+
     def modes(self, path: str, watcher: W) -> int:
         """The modes `watcher` has on exactly `path`, or'ed; 0 for none."""
         watchers = self._by_path.get(path)
