@@ -320,16 +320,16 @@ class Candidate:
                 present = set(names or ())
                 for name in present - scopes.keys():
                     scopes[name] = trio.CancelScope()
-                    nursery.start_soon(self._watch_topic, name, scopes[name], reader.topic_version)
+                    nursery.start_soon(self._watch_topic, name, scopes[name], reader.topic_mzxid)
                 for name in scopes.keys() - present:
                     scopes.pop(name).cancel()
                     self._look("topics")
 
-    async def _watch_topic(self, name: str, scope: trio.CancelScope, version_of: Callable[[str], int | None]) -> None:
+    async def _watch_topic(self, name: str, scope: trio.CancelScope, mzxid_of: Callable[[str], int | None]) -> None:
         with scope:
             async with self._zk.watch_exists(znodes.topic_path(name)) as changes:
                 async for stat in changes:
-                    if stat is not None and stat.version != version_of(name):
+                    if stat is not None and stat.mzxid != mzxid_of(name):
                         self._dirty_topics.add(name)
                         self._wake.set()
 

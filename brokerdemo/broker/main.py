@@ -176,7 +176,7 @@ class Broker:
                 self._fence.fence("the session expired")
             except* IdTakenError as group:
                 code = self._give_up(EXIT_CONFLICT, str(_first(group)))
-            except* (coordination.AuthFailedError, coordination.RemoteProtocolError) as group:
+            except* (coordination.AuthFailedError, coordination.NoAuthError, coordination.RemoteProtocolError) as group:
                 code = self._give_up(
                     EXIT_SURROUNDINGS,
                     f"broker {self._id} cannot use the coordination service at {self._options.connect}: "

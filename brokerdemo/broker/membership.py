@@ -59,6 +59,9 @@ async def register(zk: "coordination.Client", broker_id: int, worker: Worker, *,
             return Registration(stat.czxid, replaced)
         except coordination.NodeExistsError:
             pass
+        except coordination.NoNodeError:
+            await zk.ensure_path(znodes.WORKERS)  # deleted by hand
+            continue
         except UNKNOWN:
             await zk.wait_for(coordination.ConnectionState.CONNECTED)  # it may be there now; look
         try:

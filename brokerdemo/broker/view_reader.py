@@ -45,6 +45,7 @@ class ViewReader:
         self._told: set[str] = set()
         self._brokers: dict[int, Broker] = {}
         self._topics: dict[str, TopicView] = {}
+        self._mzxids: dict[str, int] = {}
         self._deletions: frozenset[str] = frozenset()
         self._topic_configs: frozenset[str] = frozenset()
         self._reassign: ReassignRequest | ZnodeValueError | None = None
@@ -60,10 +61,9 @@ class ViewReader:
             settings,
         )
 
-    def topic_version(self, name: str) -> int | None:
-        """The data version of a topic as last read."""
-        topic = self._topics.get(name)
-        return topic.version if topic is not None else None
+    def topic_mzxid(self, name: str) -> int | None:
+        """The zxid of a topic's value as last read; unlike its version it tells a topic from one made again."""
+        return self._mzxids.get(name)
 
     async def everything(self, *, urgent: bool = False) -> None:
         """All of it. `urgent` leaves out the request to move replicas: no death waits for an operator."""
@@ -129,7 +129,7 @@ class ViewReader:
             nonlocal topic, version
             try:
                 data, stat = await self._zk.get(path)
-                version = stat.version
+                version, self._mzxids[name] = stat.version, stat.mzxid
                 topic = Topic.decode(data, path)
             except coordination.NoNodeError:
                 pass

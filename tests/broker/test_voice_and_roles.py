@@ -12,6 +12,9 @@ from brokerdemo.broker.channel import Channel
 from brokerdemo.broker.partitions_watch import Roles
 from brokerdemo.znodes import PartitionState
 
+# Several times what the socket takes at once.
+EVENTS = 5_000
+
 
 def lines(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data.splitlines()]
@@ -21,18 +24,18 @@ async def test_nothing_is_lost_or_turned_round_when_the_supervisor_reads_slowly(
     ours, theirs = socket.socketpair()
     with theirs:
         channel = Channel(3, ours.detach())
-        for number in range(20_000):
+        for number in range(EVENTS):
             channel.emit("mark", label=number)
         heard = b""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(channel.drain)
             reader = trio.socket.from_stdlib_socket(theirs)
-            while heard.count(b"\n") < 20_000:
+            while heard.count(b"\n") < EVENTS:
                 heard += await reader.recv(1 << 16)
             nursery.cancel_scope.cancel()
         channel.close()
     said = lines(heard)
-    assert [one["label"] for one in said] == list(range(20_000))
+    assert [one["label"] for one in said] == list(range(EVENTS))
     assert {(one["source"], one["broker"]) for one in said} == {("broker 3", 3)}
     stamps = [one["t_ns"] for one in said]
     assert stamps == sorted(stamps)
