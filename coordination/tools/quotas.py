@@ -41,9 +41,10 @@ class Limits:
     def parse(cls, data: bytes | None) -> "Limits":
         values = {}
         for pair in (data or b"").decode(errors="replace").replace(";", ",").split(","):
-            key, _, value = pair.partition("=")
-            with suppress(ValueError):
-                values[key] = int(value.rstrip("=") or -1)
+            key, is_pair, value = pair.partition("=")
+            if is_pair:
+                with suppress(ValueError):
+                    values[key] = int(value.rstrip("=") or -1)
         return cls(values)
 
     def get(self, key: str) -> int:

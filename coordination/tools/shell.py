@@ -205,7 +205,9 @@ class Shell:
             verb = VERBS.get(rest[0])
             if verb is None and rest[0] not in OWN_VERBS:
                 raise VerbError(f"Command not found: {rest[0]}", hint=_nearest(rest[0]))
-            self.out.line(verb.usage_text() if verb is not None else f"{rest[0]} {OWN_VERBS[rest[0]]}".rstrip())
+            usage = verb.usage_text() if verb is not None else f"{rest[0]} {OWN_VERBS[rest[0]]}".rstrip()
+            self.out.line(usage)
+            self.out.put(verb=rest[0], usage=usage)
             return
         for name in sorted({*VERBS, *OWN_VERBS}):
             usage = VERBS[name].usage if name in VERBS else OWN_VERBS[name]
