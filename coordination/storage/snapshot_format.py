@@ -149,9 +149,9 @@ def decode_nodes(buffer: Buffer, offset: int) -> Iterator[SnapshotNode]:
             if length >= 0:
                 data = buffer[offset : offset + length]
                 offset += length
-            acl_id, *stat = tail(buffer, offset)
+            fields = tail(buffer, offset)
             offset += tail_size
-            yield path or "/", data, acl_id, tuple(stat)
+            yield path or "/", data, fields[0], fields[1:]
     except (struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"malformed at offset {offset}: {error}") from error
 
