@@ -1,0 +1,72 @@
+"""A damaged log stops the server with a message, and the command in that message gets it going again."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import load
+from coordination.testing.process import ServerDied
+from coordination.testing.server import serve
+
+
+def test_the_repair_command_of_the_message_works(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serve(data) as server:
+        client = load.Client(server.port)
+        for i in range(20):
+            assert client.call(load.CREATE, load.create_body(f"/n{i:02}"))[0] == 0
+        client.close()
+        server.kill()
+        (path,) = (data / "version-2").glob("log.*")
+        content = bytearray(path.read_bytes())
+        content[content.index(b"/n10")] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(ServerDied, match=r"is damaged at offset \d+") as caught:
+            server.serve()
+        assert path.read_bytes() == content, "a refusal changes nothing"
+        command = re.search(r"`(coordination log truncate [^`]*)`", str(caught.value))
+        assert command, caught.value
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command[1]), "--yes"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        server.serve()
+        client = load.Client(server.port)
+        assert client.call(load.GET_DATA, load.get_body("/n09"))[0] == 0
+        assert client.call(load.GET_DATA, load.get_body("/n10"))[0] == -101
+        client.close()
+
+
+def test_a_torn_tail_is_cut_and_said_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serve(data) as server:
+        client = load.Client(server.port)
+        assert client.call(load.CREATE, load.create_body("/whole"))[0] == 0
+        client.close()
+        server.kill()
+        (path,) = (data / "version-2").glob("log.*")
+        content = path.read_bytes().rstrip(b"\0")
+        path.write_bytes(content + b"\0\0\0\0torn record" + bytes(5000))
+        server.serve()
+        assert "torn tail" in server.output.read_text()
+        client = load.Client(server.port)
+        assert client.call(load.GET_DATA, load.get_body("/whole"))[0] == 0
+        client.close()
+
+
+def test_two_servers_on_one_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serve(data) as server:
+        with pytest.raises(ServerDied, match=f"in use by process {server.pid}"), serve(data):
+            pass
+        client = load.Client(server.port)
+        assert client.call(load.CREATE, load.create_body("/still-here"))[0] == 0
+        client.close()
