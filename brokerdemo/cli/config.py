@@ -102,14 +102,21 @@ def _value(key: str, value: str) -> str:
 
 
 def watch(scope: Scope = "cluster", as_json: opt.Json = False) -> None:
-    """Every change of a scope's settings, and who applied or refused it, until Ctrl-C."""
-    clock = WallClock()
-    with opt.client().request("config_watch", scope=scope) as answers:
+    """A scope's settings now, then each change and which broker took or refused it, until Ctrl-C."""
+    client, clock = opt.client(), WallClock()
+    since = client.call("events")["last_seq"]
+    found = client.call("config_get", scope=scope)
+    if as_json:
+        screen.emit(opt.with_schema("brokerdemo.settings/1", found))
+    else:
+        settings = "  ".join(f"{key}={value}" for key, value in sorted((found.get("config") or {}).items()))
+        screen.out(f"{found['znode']}  {settings or 'nothing is set; the defaults apply'}")
+    with client.request("events", follow=True, since=since) as answers:
         for answer in answers:
-            event = answer.get("event")
-            if isinstance(event, dict):
+            event = answer.get("event") or {}
+            if event.get("event") in _ABOUT_SETTINGS and event.get("znode") == found["znode"]:
                 show_event(event, clock, as_json=as_json)
-            elif as_json:
-                screen.emit(answer)
-            elif isinstance(step := answer.get("step"), dict):
-                screen.out(" ".join(f"{key}={value}" for key, value in step.items()))
+
+
+# A change written by another client shows in what the brokers say of it.
+_ABOUT_SETTINGS = {"config_written", "config_applied", "config_rejected"}

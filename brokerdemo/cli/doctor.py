@@ -189,7 +189,9 @@ def _left_over(place: layout.Layout) -> str:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             continue
-        if started is not None and stat.rpartition(")")[2].split()[19] == str(started):
+        fields = stat.rpartition(")")[2].split()
+        # A zombie has ended; it only waits for a parent that does not ask.
+        if started is not None and fields[19] == str(started) and fields[0] not in "ZX":
             alive.append(str(pid))
     return " ".join(alive)
 

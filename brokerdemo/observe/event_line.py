@@ -69,9 +69,13 @@ def _exit(event: JSON) -> str:
     return f"{name}: {how}"
 
 
+def _pairs(settings: JSON) -> str:
+    return ", ".join(f"{key}={value}" for key, value in settings.items())
+
+
 def _changed(event: JSON) -> str:
     changed = event.get("changed")
-    what = ", ".join(f"{k}={v}" for k, v in changed.items()) if isinstance(changed, Mapping) else str(changed or "-")
+    what = _pairs(changed) if isinstance(changed, Mapping) else str(changed or "-")
     delay = f"  after {event['delay_ms']:.1f} ms" if event.get("delay_ms") is not None else ""
     return f"{event['znode']}: {what}{delay}"
 
@@ -100,6 +104,7 @@ _SENTENCES: Mapping[str, Callable[[JSON], str]] = {
     "fault_healed": lambda e: f"{e['kind']} of {_target(e['target'])} is over",
     "isr_changed": lambda e: f"{_partition(e)} isr {','.join(map(str, e['isr']))}",
     "partition_offline": lambda e: f"{_partition(e)} has no live replica in sync",
+    "config_written": lambda e: f"{e['znode']}: {_pairs(e['settings'])}",
     "config_applied": lambda e: f"broker {e['broker']} {_changed(e)}",
     "config_rejected": lambda e: f"broker {e['broker']} {e['znode']}: {e['key']}={e['value']!r}: {e['reason']}",
 }
@@ -120,6 +125,7 @@ _ROLES: Mapping[str, str] = {
     "assignment_written": "accent",
     "leader_started": "good",
     "partition_offline": "bad",
+    "config_written": lambda e: f"{e['znode']}: {_pairs(e['settings'])}",
     "config_applied": "good",
     "config_rejected": "bad",
 }

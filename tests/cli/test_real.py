@@ -188,6 +188,7 @@ def test_config(run: Run, up: Ran) -> None:
     assert "/config/cluster" in bad.err
     assert "refused by brokers 1,2,3: reassign.delay.ms='soon'" in run("status").out
     assert run("config set cluster reassign.delay.ms=10000").code == 0
+    assert re.search(r"config_rejected .*reassign\.delay\.ms='soon'", run("events").out)
     assert "refused" not in run("status").out
 
 
@@ -341,6 +342,22 @@ def test_the_foreground_shows_the_waterfall_of_a_kill_elsewhere(terminal: Callab
     window.until("recovered in")
     window.type(b"\x03\x03")  # twice: kill
     assert window.exit_code() == 130
+
+
+def test_ctrl_c_in_a_kill_says_that_the_fault_stays(terminal: Callable[[str], Terminal]) -> None:
+    # One replica, one broker: nobody can take over, so the wait has no end of its own.
+    assert (
+        terminal("up -d -n 2 --base-port auto --topic t:2:1 --no-certificates --session-timeout 20s").exit_code() == 0
+    )
+    window = terminal("kill 1")
+    follower = terminal("events -f")
+    follower.until("fault_injected")
+    window.type(b"\x03")
+    window.until("the fault stays: 1 is still down")
+    assert window.exit_code() == 130
+    follower.type(b"\x03")
+    assert follower.exit_code() == 130
+    assert "Traceback" not in window.shown + follower.shown
 
 
 def test_status_watch_redraws_when_something_happens(terminal: Callable[[str], Terminal]) -> None:
