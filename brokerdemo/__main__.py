@@ -6,12 +6,17 @@ is the command line (`brokerdemo.cli`).
 (1) `up` starts the zygote's interpreter before the command line is imported: the two import side by side.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
+
+# A command lives for a moment and imports a lot: collecting meanwhile costs a tenth of its time (measured).
+GC_THRESHOLD = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (`cluster.errors.Code`)."""
+    gc.set_threshold(GC_THRESHOLD)
     args = list(sys.argv[1:] if argv is None else argv)
     if not __debug__:
         print(

@@ -242,18 +242,22 @@ class Host:
                     member.port = port
             case "broker_fenced":
                 member.registered = False
-            case "broker_lost":
-                lost = self.members.get(event.get("broker", -1))
-                if lost is not None:
-                    if event.get("by") not in ("bounced", "goodbye"):
-                        event["by"] = lost.lost_by()
-                    if not lost.alive:
-                        lost.loss_told = True
-                    if lost.paused or not lost.alive:
-                        # A broker that runs says itself that it is fenced; this may be about the process before it.
-                        lost.registered = False
-                event.setdefault("by", "unknown")
+        self.complete(event)
         self.log.append(event)
+
+    def complete(self, event: Event) -> None:
+        """Add what only this host knows to a controller's event: (4)."""
+        if event["event"] == "broker_lost":
+            lost = self.members.get(event.get("broker", -1))
+            if lost is not None:
+                if event.get("by") not in ("bounced", "goodbye"):
+                    event["by"] = lost.lost_by()
+                if not lost.alive:
+                    lost.loss_told = True
+                if lost.paused or not lost.alive:
+                    # A broker that runs says itself that it is fenced; this may be about the process before it.
+                    lost.registered = False
+            event.setdefault("by", "unknown")
 
     async def stop(self, members: list[Member], *, grace_s: float, on_end: Callable[[Member], None]) -> list[int]:
         """End these brokers: SIGCONT to the paused, SIGTERM to all, SIGKILL after `grace_s`. The ids that needed it."""

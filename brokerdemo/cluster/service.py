@@ -66,7 +66,25 @@ class Service:
                 self._log.emit("coordination_suspended")
             connected = False
             if state is coordination.ConnectionState.LOST:
+                await self._new_session(zk)
+
+    async def _new_session(self, zk: coordination.Client) -> None:
+        """However long the service is away: brokers need their supervisor meanwhile."""
+        while True:
+            try:
                 await zk.new_session()
+            except coordination.NotConnectedError:
+                continue  # it has waited for as long as it waits for a connection
+            return
+
+    async def connected(self) -> coordination.Client:
+        """The client, once it is connected."""
+        await self._zk_ready.wait()
+        if self._zk is None:
+            assert self._zk_error is not None
+            raise self._zk_error
+        await self._zk.wait_for(coordination.ConnectionState.CONNECTED)
+        return self._zk
 
     @asynccontextmanager
     async def client(self, what: str) -> AsyncIterator[coordination.Client]:

