@@ -17,9 +17,9 @@ from coordination.errors import CoordinationError, KeeperError
 from coordination.tools import connect_string, words
 from coordination.tools.arguments import Parser, fail
 from coordination.tools.client import Client
-from coordination.tools.connection import Event
 from coordination.tools.output import Output
 from coordination.tools.shell import QuitError, Settings, Shell
+from coordination.tools.watch_table import Event
 
 DEFAULT_CONNECT = "localhost:2181"
 _EPILOG = """\

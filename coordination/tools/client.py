@@ -16,7 +16,8 @@ from coordination.errors import KeeperError, LocalProtocolError, NoNodeError, No
 from coordination.tools import answers
 from coordination.tools.answers import ReadResult, WriteResult
 from coordination.tools.connect_string import ConnectString
-from coordination.tools.connection import Connection, Event, Pending, State
+from coordination.tools.connection import Connection, Pending, State
+from coordination.tools.watch_table import Event
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, Acl, Stat
 from coordination.wire.requests import (
@@ -161,6 +162,16 @@ class Client:
         server_path = self._checked(path)
         found = answers.children(*self._ask(GetChildren(0, server_path, watch), path))
         self._watching("child", server_path, watch)
+        return found
+
+    def submit_children(self, path: str, watch: bool = False) -> Pending:
+        """`child_names` without waiting; `names_of` reads its reply."""
+        return self.connection.submit(GetChildren(0, self._checked(path), watch), path)
+
+    def names_of(self, pending: Pending, path: str, watch: bool = False) -> list[str]:
+        """The names that `submit_children` asked for."""
+        found = answers.children(*_parts(pending, self.call_timeout_s))
+        self._watching("child", self.connect.server_path(path), watch)
         return found
 
     def get_acl(self, path: str) -> tuple[tuple[Acl, ...], Stat]:

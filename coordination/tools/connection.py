@@ -36,7 +36,7 @@ from coordination.errors import (
     SessionExpiredError,
 )
 from coordination.tools.connect_string import ConnectString
-from coordination.tools.watch_table import WatchTable
+from coordination.tools.watch_table import Event, WatchTable
 from coordination.wire import opcodes
 from coordination.wire.frames import FrameBuffer
 from coordination.wire.records import ConnectRequest, ConnectResponse, decode_connect_response
@@ -67,15 +67,6 @@ class State(Enum):
     @property
     def is_alive(self) -> bool:
         return self in (State.CONNECTING, State.CONNECTED, State.CONNECTEDREADONLY)
-
-
-class Event(NamedTuple):
-    """A watch that fired (`path` as the server knows it), or with `type` -1 a change of the connection's own state."""
-
-    type: int
-    state: str
-    path: str | None
-    zxid: int = -1
 
 
 class Reply(NamedTuple):

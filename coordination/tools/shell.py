@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from coordination.errors import CoordinationError, KeeperError
 from coordination.tools import connect_string, quotas, verbs_read, verbs_write, words
 from coordination.tools.client import Client, LocalPathError
-from coordination.tools.connection import Event
 from coordination.tools.java_options import OptionError
 from coordination.tools.output import Output
 from coordination.tools.verb import Call, Verb, VerbError, refused
+from coordination.tools.watch_table import Event
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in (*verbs_read.VERBS, *verbs_write.VERBS, *quotas.VERBS)}
 # The shell's own verbs: name -> usage.

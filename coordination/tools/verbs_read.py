@@ -14,6 +14,7 @@ from coordination.errors import NoNodeError
 from coordination.paths import join
 from coordination.tools import words
 from coordination.tools.client import Client
+from coordination.tools.connection import Pending
 from coordination.tools.java_options import Options
 from coordination.tools.verb import Call, Verb, VerbError
 from coordination.wire import opcodes
@@ -25,6 +26,7 @@ _WATCH_KINDS = (
     ("r", opcodes.WATCHES_PERSISTENT_RECURSIVE),
     ("a", opcodes.WATCHES_ANY),
 )
+_ASKED_AHEAD = 200
 _MODES = {"PERSISTENT": False, "PERSISTENT_RECURSIVE": True}
 
 
@@ -33,10 +35,16 @@ def walk(client: Client, top: str, watch: bool = False) -> Iterator[str]:
     client.get(top, watch)
     yield top
     stack = [top]
+    asked: dict[str, Pending] = {}
     while stack:
+        if stack[-1] not in asked:
+            # The next ones are asked for at once: a round trip per znode would make a large tree slow.
+            for path in stack[-_ASKED_AHEAD:]:
+                if path not in asked:
+                    asked[path] = client.submit_children(path, watch)
         path = stack.pop()
         try:
-            names, _ = client.children(path, watch)
+            names = client.names_of(asked.pop(path), path, watch)
         except NoNodeError:
             continue
         under = [join(path, name) for name in sorted(names)]

@@ -28,6 +28,7 @@ TTL_MS_MAX = (1 << 40) - 1
 _BATCH = 1000
 _BATCH_BYTES_MAX = 256 << 10  # below any server's jute.maxbuffer
 _BATCHES_UNDER_WAY = 10
+_ASKED_AHEAD = 200
 
 
 def _create(call: Call) -> None:
@@ -103,18 +104,20 @@ def _delete_all(call: Call) -> None:
 
 
 def _breadth_first(client: Client, top: str) -> list[str]:
-    found, queue = [top], deque([top])
-    while queue:
-        path = queue.popleft()
+    found = [top]
+    asked: deque[Pending] = deque()
+    at = 0  # the first of `found` that was not asked for its children
+    for path in found:  # which grows meanwhile
+        while at < len(found) and len(asked) < _ASKED_AHEAD:
+            asked.append(client.submit_children(found[at]))
+            at += 1
         try:
-            names, _ = client.children(path)
+            names = client.names_of(asked.popleft(), path)
         except NoNodeError:
             if path == top:
                 raise
             continue
-        under = [join(path, name) for name in names]
-        found.extend(under)
-        queue.extend(under)
+        found.extend(join(path, name) for name in names)
     return found
 
 

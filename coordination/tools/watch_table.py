@@ -1,4 +1,4 @@
-"""The watches a client has set, kept so that a new connection of the same session can set them again.
+"""Events, and the watches a client has set, kept so that a new connection of the same session can set them again.
 
 In: what was set, what fired, what was removed.  Out: the setWatches requests of a re-attach, the kinds a removal hit.
 Knows no socket.  Answers to ZooKeeper's ZKWatchManager and the primeConnection of its ClientCnxn.
@@ -8,6 +8,7 @@ Knows no socket.  Answers to ZooKeeper's ZKWatchManager and the primeConnection 
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from coordination.wire import opcodes
 from coordination.wire.requests import SetWatches
@@ -49,6 +50,15 @@ _REMOVED_EVENT = {
     "persistent": EVENT_PERSISTENT_WATCH_REMOVED,
     "recursive": EVENT_PERSISTENT_WATCH_REMOVED,
 }
+
+
+class Event(NamedTuple):
+    """A watch that fired (`path` as the server knows it), or with `type` -1 a change of the connection's own state."""
+
+    type: int
+    state: str
+    path: str | None
+    zxid: int = -1
 
 
 class WatchTable:

@@ -12,8 +12,7 @@ import time
 
 from coordination import errors, paths
 from coordination.errors import KeeperError
-from coordination.tools.connection import Event
-from coordination.tools.watch_table import EVENT_NAMES
+from coordination.tools.watch_table import EVENT_NAMES, Event
 from coordination.wire import opcodes
 from coordination.wire.records import Acl, Stat
 

@@ -13,7 +13,7 @@ from coordination.testing import server
 from coordination.tools import commands
 from coordination.tools.client import Client
 from coordination.tools.connect_string import parse
-from coordination.tools.connection import Event
+from coordination.tools.watch_table import Event
 
 LINES = Path(__file__).with_name("zkcli_lines.txt")
 PROPERTIES = "zookeeper.extendedTypesEnabled=true\n"

@@ -14,7 +14,8 @@ from coordination.testing import server
 from coordination.tools.answers import WriteResult
 from coordination.tools.client import Client, LocalPathError
 from coordination.tools.connect_string import parse
-from coordination.tools.connection import Connection, Event, State
+from coordination.tools.connection import Connection, State
+from coordination.tools.watch_table import Event
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
 from coordination.wire.requests import CheckVersion, Create, Delete, GetChildren, GetData, SetData

@@ -5,10 +5,10 @@ import pytest
 from coordination import errors
 from coordination.tools import words
 from coordination.tools.client import path_fault
-from coordination.tools.connection import Event
 from coordination.tools.quotas import Limits
 from coordination.tools.shell import split_line
 from coordination.tools.verbs_read import client_config
+from coordination.tools.watch_table import Event
 from coordination.wire.records import Acl, Stat
 
 PATHS = {
