@@ -179,7 +179,7 @@ async def test_a_graceful_stop_says_goodbye(cluster: Any, how: str) -> None:
         await child.channel.send(json.dumps({"do": "stop"}).encode() + b"\n")
     assert await child.ended() == 0
     assert await cluster.zk.exists(znodes.worker_path(1)) is None
-    assert child.events.all(event="controller_resigned", reason="stopping")
+    await child.events.first(event="controller_resigned", reason="stopping")
     assert child.events.all(event="broker_fenced") == []
 
 
