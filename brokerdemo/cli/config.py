@@ -32,7 +32,7 @@ def add(app: typer.Typer) -> None:
         epilog=opt.examples(
             "brokerdemo config set cluster log.level=debug",
             "brokerdemo config set cluster session.timeout.ms=500",
-            "brokerdemo config set broker:3 rack=b",
+            "brokerdemo config set broker:3 broker.rack=b",
             "brokerdemo config set topic:orders reassign.delay.ms=0",
         ),
     )(set_)

@@ -65,7 +65,9 @@ def _target(target: object) -> str:
 
 def _exit(event: JSON) -> str:
     name = f"broker {event['broker']}" if event.get("broker") is not None else str(event.get("process", "process"))
-    how = f"signal {event['signal']}" if event.get("signal") else f"exit {event.get('status', event.get('code', '?'))}"
+    how = (
+        f"signal {event['signal']}" if event.get("signal") else f"exit {event.get('exit_code', event.get('code', '?'))}"
+    )
     return f"{name}: {how}"
 
 

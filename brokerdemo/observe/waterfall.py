@@ -9,6 +9,7 @@ Pure: no terminal, no colours of its own (the caller passes `paint`), no clock; 
 (3) Whatever detected the death is named, and the session timeout stands beside every number it could have shaped.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,11 +104,14 @@ def render(fault: JSON, *, width: int = 100, paint: Paint = plain, unicode: bool
     lines += [_stage_line(stage, picture, bar_w, label_w, width, paint, unicode) for stage in picture.stages]
     axis = "0" + f"{picture.total_ms:.1f} ms".rjust(bar_w - 1)
     lines.append(paint(" " * (time_w + label_w) + axis, "dim"))
-    lines += ["", _result(picture, paint)]
-    lines += [MARGIN + paint(text, "accent") for text in picture.remarks]
+    lines += ["", *_result(picture, width, paint)]
+    for text in picture.remarks:
+        lines += [MARGIN + paint(line, "accent") for line in textwrap.wrap(text, width - len(MARGIN))]
     lines += [MARGIN + paint("still degraded: ", "warn") + text for text in picture.degraded]
     if picture.next_commands:
-        lines.append(MARGIN + "next: " + "     ".join(picture.next_commands))
+        joined = MARGIN + "next: " + "     ".join(picture.next_commands)
+        apart = [MARGIN + ("next: " if n == 0 else "      ") + c for n, c in enumerate(picture.next_commands)]
+        lines += [joined] if len(joined) <= width else apart
     return lines
 
 
@@ -115,13 +119,12 @@ def bar(start_ms: float, end_ms: float, total_ms: float, width: int, *, unicode:
     """One bar on a line of `width` cells that stands for `total_ms`. Invariant (1) is all there is to it."""
     if total_ms <= 0:
         return " " * width
-    first, last = start_ms / total_ms * width, end_ms / total_ms * width
-    cells = [cell for cell in range(width) if min(last, cell + 1) - max(first, cell) >= 0.5]
-    if not cells:
-        at = min(width - 1, int((first + last) / 2))
-        return (" " * at + _tick(unicode)).ljust(width)
+    # Each border is rounded once, the same for the bar before it and the one after: no gap, no overlap.
+    first, last = (int(ms / total_ms * width + 0.5) for ms in (start_ms, end_ms))
+    if first == last:
+        return (" " * min(first, width - 1) + _tick(unicode)).ljust(width)
     full = "█" if unicode else "#"
-    return (" " * cells[0] + full * len(cells)).ljust(width)
+    return (" " * first + full * (last - first)).ljust(width)
 
 
 def _tick(unicode: bool) -> str:
@@ -164,13 +167,18 @@ def _cut(text: str, width: int, unicode: bool) -> str:
     return text if len(text) <= width else text[: width - len(mark)] + mark
 
 
-def _result(picture: Picture, paint: Paint) -> str:
-    spent = "   ".join(f"{name} {share:.0%}" for name, share in picture.shares)
+def _result(picture: Picture, width: int, paint: Paint) -> list[str]:
+    """`recovered in ...` and what the time was spent on, on one line if there is room for it."""
     if not picture.recovered:
-        return paint("not recovered yet", "bad") + (f"   after {picture.total_ms:.1f} ms" if picture.total_ms else "")
-    return paint(f"recovered in {picture.total_ms:.1f} ms", "good") + (
-        f"     {spent}" if len(picture.shares) > 1 else ""
-    )
+        seen = f"   after {picture.total_ms:.1f} ms" if picture.total_ms else ""
+        return [paint("not recovered yet", "bad") + seen]
+    said = f"recovered in {picture.total_ms:.1f} ms"
+    spent = "   ".join(f"{name} {share:.0%}" for name, share in picture.shares)
+    if len(picture.shares) < 2:
+        return [paint(said, "good")]
+    if len(said) + 5 + len(spent) <= width:
+        return [paint(said, "good") + "     " + spent]
+    return [paint(said, "good"), MARGIN + spent]
 
 
 def _number(value: object) -> float | None:
@@ -185,7 +193,7 @@ def _headline(fault: JSON) -> str:
     roles = [
         str(role) for role in fault.get("roles", ()) if role not in ("leader", "follower", "broker", "coordinator")
     ]
-    led = fault.get("led") or []
+    led = sorted(fault.get("led") or (), key=_natural)
     if led:
         roles.append(f"leads {_some(led, 3)}")
     elif "leader" in fault.get("roles", ()):
@@ -194,20 +202,23 @@ def _headline(fault: JSON) -> str:
 
 
 def _did(fault: JSON) -> str:
-    kind, signal = fault.get("kind", "kill"), fault.get("signal") or "KILL"
-    stopped = kind == "pause" or signal == "STOP"
-    return (
-        "paused"
-        if stopped
-        else "killed"
-        if kind == "kill" and signal == "KILL"
-        else str(signal if kind == "kill" else kind)
-    )
+    kind, signal = str(fault.get("kind", "kill")), fault.get("signal") or "KILL"
+    if kind == "pause" or signal == "STOP":
+        return "paused"
+    if kind == "kill":
+        return {"KILL": "killed", "TERM": "asked", "INT": "asked"}.get(str(signal), str(signal))
+    return kind
 
 
 def _some(items: Iterable[object], limit: int) -> str:
     names = [str(item) for item in items]
     return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _natural(partition: object) -> tuple[str, int]:
+    """demo/2 before demo/10."""
+    topic, _, number = str(partition).rpartition("/")
+    return topic, int(number) if number.isdigit() else 0
 
 
 def _applies(name: str, fault: JSON) -> bool:
@@ -234,7 +245,7 @@ def _detail(name: str, fault: JSON) -> str:
         case "controller":
             return _controller(fault)
         case "reassigned":
-            moved = fault.get("moved") or []
+            moved = sorted(fault.get("moved") or (), key=lambda m: (str(m.get("topic")), int(m.get("partition", 0))))
             if moved:
                 return _some((_move(m) for m in moved), 2)
             return "ISR without it written" if fault.get("led") == [] else "new leaders written"
@@ -295,7 +306,7 @@ def _degraded(fault: JSON) -> Iterable[str]:
     state = fault.get("degraded") or {}
     total, target = state.get("partitions"), fault.get("target")
     of = f" of {total}" if total else ""
-    returns = f" until broker {target} returns" if isinstance(target, int) else ""
+    returns = f" while broker {target} is down" if isinstance(target, int) else ""
     if state.get("under_replicated"):
         yield f"{state['under_replicated']}{of} partitions under-replicated{returns}"
     if state.get("offline"):

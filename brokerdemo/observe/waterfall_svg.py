@@ -84,7 +84,7 @@ def _row(stage: Stage, picture: Picture, y: int, plot: int) -> list[str]:
         width = max(2.0, plot * stage.took_ms / picture.total_ms)
         row.append(f'<rect class="{stage.name}" x="{x:.1f}" y="{y - 9}" width="{width:.1f}" height="18" rx="2"/>')
     detail = stage.detail if stage.end_ms is not None or not stage.applies else "not seen"
-    row.append(_text(WIDTH - RIGHT + 14, middle, detail if len(detail) <= 30 else detail[:29] + "…", "dim"))
+    row.append(_text(WIDTH - RIGHT + 14, middle, detail if len(detail) <= 29 else detail[:28] + "…", "dim"))
     return row
 
 
