@@ -13,7 +13,7 @@ NettyServerCnxnFactory.
     address with the certificate's own entries: no DNS is asked, forwards or backwards (CVE-2026-24281).
 (3) A private key never touches the disk on its way from PKCS#12, and no password stands in a message.
 (4) `TlsSocket.receive` leaves no plain byte behind: what a poller cannot see must not wait.
-(5) TLS 1.2 at least, no renegotiation, no compression.
+(5) TLS 1.3 unless the settings ask for 1.2 too; no renegotiation, no compression.
 """
 
 import os
@@ -31,6 +31,7 @@ from coordination.secret import Secret
 NEED, WANT, NONE = "need", "want", "none"
 _VERIFY = {NEED: ssl.CERT_REQUIRED, WANT: ssl.CERT_OPTIONAL, NONE: ssl.CERT_NONE}
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+DEFAULT_PROTOCOLS = ("TLSv1.3",)  # as ZooKeeper 3.9 on a Java that has it (X509Util.defaultTlsProtocol)
 PEM, PKCS12, JKS = "PEM", "PKCS12", "JKS"
 RECEIVE_BYTES = 65536
 SEND_BYTES = 1 << 18  # plain bytes encrypted at a time: what a slow reader makes us hold is bounded by this
@@ -52,7 +53,7 @@ class TlsSettings:
     trust_store_password: Secret | None = None
     client_auth: str = NEED
     verify_client_host: bool = False
-    protocols: tuple[str, ...] = ("TLSv1.2", "TLSv1.3")
+    protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
     ciphers: tuple[str, ...] = ()
 
 
@@ -75,8 +76,6 @@ def settings_from(values: Mapping[str, str]) -> TlsSettings:
     wrong = [each for each in protocols if each not in _VERSIONS]
     if wrong:
         raise TlsError(f"TLS protocol {', '.join(wrong)}: take {' and/or '.join(_VERSIONS)} (ssl.enabledProtocols)")
-    if values.get("ssl.protocol") == "TLSv1.2" and not values.get("ssl.enabledProtocols"):
-        protocols = ("TLSv1.2",)
     return TlsSettings(
         key_store=_path(values, "ssl.keyStore.location"),
         key_store_type=values.get("ssl.keyStore.type", "").upper(),
@@ -87,7 +86,7 @@ def settings_from(values: Mapping[str, str]) -> TlsSettings:
         trust_store_password=_password(values, "ssl.trustStore"),
         client_auth=client_auth,
         verify_client_host=values.get("ssl.clientHostnameVerification", "false").strip().lower() == "true",
-        protocols=protocols or tuple(_VERSIONS),
+        protocols=protocols or DEFAULT_PROTOCOLS,
         ciphers=_list(values.get("ssl.ciphersuites", "")),
     )
 

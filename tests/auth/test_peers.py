@@ -297,6 +297,51 @@ def watches_story(client: Any) -> Iterator[tuple[str, Any]]:
     yield "gone", nobody.ask(requests.Sync(2, "/"))
 
 
+def quota_story(client: Any) -> Iterator[tuple[str, Any]]:
+    one = client()
+
+    def sums(of: str) -> list[Any]:
+        got: list[Any] = one.ask(requests.GetData(9, f"/zookeeper/quota{of}/zookeeper_stats", False))
+        return got
+
+    for path in ("/q", "/q/in", "/zookeeper/quota/q"):
+        yield f"create {path}", one.ask(create(path, *OPEN_ACL, data=b"12"))
+    limits = "/zookeeper/quota/q/zookeeper_limits"
+    yield "limits", one.ask(create(limits, *OPEN_ACL, data=b"count=4,bytes=10=;byteHardLimit=20;countHardLimit=-1"))
+    yield "before the sums", one.ask(create("/q/a", *OPEN_ACL))
+    yield "sums", one.ask(create("/zookeeper/quota/q/zookeeper_stats", *OPEN_ACL, data=b"count=0,bytes=0"))
+    yield "counted", sums("/q")
+    yield "soft", one.ask(create("/q/b", *OPEN_ACL, data=b"x" * 12))
+    yield "counted", sums("/q")
+    yield "hard", one.ask(create("/q/c", *OPEN_ACL, data=b"x" * 10))
+    yield "hard by set", one.ask(requests.SetData(4, "/q/b", b"x" * 17, -1))
+    yield "just fits", one.ask(requests.SetData(4, "/q/b", b"x" * 16, -1))
+    yield "counted", sums("/q")
+    yield "less is always right", one.ask(requests.SetData(4, "/q/b", b"", -1))
+    yield "wrong version and too much", one.ask(requests.SetData(4, "/q/b", b"x" * 30, 77))
+    yield "exists and too much", one.ask(create("/q/b", *OPEN_ACL, data=b"x" * 30))
+    yield "multi", one.ask(requests.Multi(4, [create("/q/d", *OPEN_ACL, data=b"x" * 30)]))
+    yield "counted", sums("/q")
+    yield "delete", one.ask(requests.Delete(4, "/q/b", -1))
+    yield "counted", sums("/q")
+    yield "count limit", one.ask(requests.SetData(4, limits, b"count=-1,bytes=-1=;countHardLimit=3", -1))
+    yield "full", one.ask(create("/q/e", *OPEN_ACL))
+    yield "sequence", one.ask(create("/q/e", *OPEN_ACL, flags=opcodes.PERSISTENT_SEQUENTIAL))
+    for nonsense in (b"nonsense", b"count=x", b"count=", b"", b"count=1", b"bytes=0,count=3"):
+        yield f"limits {nonsense!r}", one.ask(requests.SetData(4, limits, nonsense, -1))
+        yield f"create under {nonsense!r}", one.ask(create("/q/f", *OPEN_ACL, data=b"f"))
+        yield f"delete under {nonsense!r}", one.ask(requests.Delete(4, "/q/f", -1))
+        yield f"set under {nonsense!r}", one.ask(requests.SetData(4, "/q/in", nonsense, -1))
+        yield f"counted under {nonsense!r}", sums("/q")
+    yield "lifted", one.ask(requests.Delete(4, limits, -1))
+    yield "free", one.ask(create("/q/g", *OPEN_ACL, data=b"x" * 100))
+    yield "not counted", sums("/q")
+
+
+def test_quotas(tmp_path: Path) -> None:
+    compare(tmp_path, {}, quota_story)
+
+
 @pytest.mark.parametrize("extra", ["default", "skipACL", "SHA-256"])
 def test_acls(tmp_path: Path, extra: str) -> None:
     compare(tmp_path, EXTRA[extra], acl_story)
