@@ -60,10 +60,9 @@ class Admin:
 
     def _statistics(self) -> str:
         counters, tree = self._pipeline.counters, self._pipeline.tree
-        writes = counters.latency_count
-        average = counters.latency_total_ms / max(counters.received, writes, 1)
+        average = round(counters.latency_total_ms / max(counters.received, counters.latency_count, 1), 4)
         return (
-            f"Latency min/avg/max: {counters.latency_min_ms}/{average:.4g}/{counters.latency_max_ms}\n"
+            f"Latency min/avg/max: {counters.latency_min_ms}/{average}/{counters.latency_max_ms}\n"
             f"Received: {counters.received}\n"
             f"Sent: {self._sent()}\n"
             f"Connections: {self._connection_count()}\n"
@@ -75,8 +74,8 @@ class Admin:
         )
 
     def _sent(self) -> int:
-        counters = self._pipeline.counters
-        return counters.received + counters.sent
+        """A reply for every request that is not under way, and the watch events."""
+        return self._pipeline.counters.received - self._pipeline.outstanding + self._pipeline.announcer.events_sent
 
     def _srvr(self) -> str:
         return self._head() + self._statistics()

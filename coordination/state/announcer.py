@@ -27,6 +27,7 @@ class Announcer:
         self._readable = readable
         self.dirty: list[Connection] = []
         """Connections whose output was empty and is not any more; whoever takes them empties the list."""
+        self.events_sent = 0
 
     def fire(self, change: Change, zxid: int) -> None:
         """Tell whoever watches what `change` is about; a txn's changes come in the order they were made."""
@@ -58,3 +59,4 @@ class Announcer:
             if not out:
                 dirty.append(connection)
             out.append(encoded)
+            self.events_sent += 1

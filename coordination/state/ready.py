@@ -74,7 +74,6 @@ class Counters:
     """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes: a read is answered at once."""
 
     received: int = 0
-    sent: int = 0
     latency_count: int = 0
     latency_total_ms: int = 0
     latency_min_ms: int = 0
