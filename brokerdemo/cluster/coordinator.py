@@ -73,10 +73,11 @@ class Coordinator:
                     line += more
         if not line.startswith(b"ready "):
             child.send(signal.SIGKILL)
-            await child.ended.wait() if child.alive else None
+            code = await child.wait_reaped()
+            child.close()
             raise ClusterError(
                 Code.ENVIRONMENT,
-                f"the coordination server did not start (exit code {await child.wait_reaped()})",
+                f"the coordination server did not start (exit code {code})",
                 tail(self._log) or "it said nothing",
                 f"read {self._log}",
             )

@@ -14,6 +14,7 @@ processes.
 
 import json
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -155,5 +156,10 @@ class EventLog:
         data = b"".join(record.line + b"\n" for record in self._unwritten)
         self._unwritten.clear()
         view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            # A full disk must not end five brokers: the stream goes on, the file ends here and says why on stderr.
+            print(f"events.ndjson ends at event {self.last_seq}: {error}", file=sys.stderr, flush=True)
+            self._fd = None

@@ -61,7 +61,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
         ("ms", "restart"),
         "the coordination service answers; mode embedded or external",
     ),
-    "coordination_suspended": Kind("supervisor", (), (), "the supervisor's own session lost its connection"),
+    "coordination_suspended": Kind("supervisor", (), ("reason",), "the supervisor's own session lost its connection"),
     "coordination_resumed": Kind("supervisor", (), ("session",), "the supervisor's own session is connected again"),
     "fault_injected": Kind(
         "supervisor",

@@ -4,6 +4,7 @@ Fixtures are plain functions: the cluster is other processes, and the control cl
 """
 
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -57,8 +58,6 @@ def wait_gone(identities: dict[str, Identity], within_s: float = 5) -> dict[str,
             del left[name]
             continue
         try:
-            import select
-
             poll = select.poll()
             poll.register(pidfd, select.POLLIN)
             # Opened after the fact: only if it is still that process is there anything to wait for.
@@ -80,33 +79,64 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 Up = Callable[..., Cluster]
 
 
-@pytest.fixture
-def up(home: Path) -> Iterator[Up]:
-    """Start clusters: `up(brokers=3)`. Whatever is left of them afterwards is killed, and that fails the test."""
-    started: list[Cluster] = []
+class Launched:
+    """Clusters started for a test or a module, all gone afterwards."""
 
-    def start(**options: Any) -> Cluster:
+    def __init__(self) -> None:
+        self._started: list[Cluster] = []
+
+    def up(self, **options: Any) -> Cluster:
+        """Start one; ClusterError as `launcher.start` says."""
         wanted = launcher.UpOptions(**{"base_port": 0, "brokers": 3, **options})
         steps = list(launcher.start(wanted))
         cluster = Cluster(wanted, steps, steps[-1]["result"])
-        started.append(cluster)
+        self._started.append(cluster)
         return cluster
 
-    yield start
-    left: dict[str, Identity] = {}
-    for cluster in started:
-        known = layout.read_cluster_json(cluster.place)
-        if layout.is_running(cluster.place):
-            identities = cluster.processes()
-            try:
-                with cluster.client.request("down", force=True) as answers:
-                    assert answers.result["cluster"] == cluster.options.name
+    def end(self) -> None:
+        """Stop what runs; whatever outlives that is killed, and fails the test."""
+        left: dict[str, Identity] = {}
+        for cluster in self._started:
+            known = layout.read_cluster_json(cluster.place)
+            if layout.is_running(cluster.place):
+                identities = cluster.processes()
+                try:
+                    cluster.call("down", force=True)
+                except ClusterError:
+                    pass
                 layout.wait_released(cluster.place)
-            except ClusterError:
-                pass
-            left |= wait_gone(identities)
-        elif known:
-            left |= wait_gone(cluster.processes())
-    for pid, _ in left.values():
-        os.kill(pid, signal.SIGKILL)
-    assert left == {}, "processes outlived their cluster"
+                left |= wait_gone(identities)
+            elif known:
+                left |= wait_gone(cluster.processes())
+        for pid, _ in left.values():
+            os.kill(pid, signal.SIGKILL)
+        assert left == {}, "processes outlived their cluster"
+
+
+@pytest.fixture
+def up(home: Path) -> Iterator[Up]:
+    """Start clusters: `up(brokers=3)`."""
+    launched = Launched()
+    yield launched.up
+    launched.end()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One cluster for the tests of a module: a start costs a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROKERDEMO_HOME", str(tmp_path_factory.mktemp("home")))
+        launched = Launched()
+        # A loaded test machine is slow; a session timeout this long cannot be mistaken for a certificate.
+        cluster = launched.up(brokers=5, session_timeout_ms=20_000, racks=("a", "b"), seed=7)
+        yield cluster
+        launched.end()
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Cluster:
+    """The shared cluster, whole: every broker lives and is in sync."""
+    found = shared.call("status")
+    if dead := [b["id"] for b in found["brokers"] if b["state"] != "live"]:
+        shared.call("restart", targets=dead)
+    return shared

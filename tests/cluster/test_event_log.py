@@ -81,3 +81,15 @@ async def test_lines_on_disk_are_the_events(tmp_path: Path) -> None:
     os.close(fd)
     lines = (tmp_path / "events.ndjson").read_text().splitlines()
     assert [json.loads(line)["n"] for line in lines] == list(range(11))
+
+
+async def test_a_full_disk_ends_the_file_and_not_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    log = EventLog(fd)
+    log.emit("x")
+    log.flush()
+    os.close(fd)
+    assert "events.ndjson ends at event 1" in capsys.readouterr().err
+    log.emit("y")
+    log.flush()
+    assert [e["event"] for e in log.kept(0)] == ["x", "y"]

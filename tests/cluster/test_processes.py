@@ -5,35 +5,35 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 
 import pytest
 
 from brokerdemo.cluster import launcher, layout
 from brokerdemo.cluster.errors import ClusterError, Code
-from tests.cluster.conftest import Up, alive, wait_gone
+from brokerdemo.cluster.processes import start_time
+from tests.cluster.conftest import Cluster, Up, alive, wait_gone
 
 
-def test_up_tells_its_steps_and_status_agrees(up: Up) -> None:
-    cluster = up(brokers=3, racks=("a", "b"), seed=7)
+def test_up_tells_its_steps_and_status_agrees(cluster: Cluster) -> None:
     assert [step["step"]["name"] for step in cluster.steps[:-1]] == [
         "coordination",
-        "brokers 1-3",
+        "brokers 1-5",
         "controller",
         "topic demo",
     ]
     assert cluster.result["topics"] == [{"name": "demo", "partitions": 6, "rf": 3}]
     status = cluster.call("status")
-    assert [b["state"] for b in status["brokers"]] == ["live"] * 3
-    assert [b["rack"] for b in status["brokers"]] == ["a", "b", "a"]
+    assert [b["state"] for b in status["brokers"]] == ["live"] * 5
+    assert [b["rack"] for b in status["brokers"]] == ["a", "b", "a", "b", "a"]
     assert status["controller"] == cluster.result["controller"]
-    assert [p["leader"] in (1, 2, 3) for p in status["topics"][0]["partitions"]] == [True] * 6
+    assert [p["leader"] in range(1, 6) for p in status["topics"][0]["partitions"]] == [True] * 6
     for broker in status["brokers"]:  # the port it says is the port it has
         with socket.create_connection((broker["host"], broker["port"]), timeout=5):
             pass
 
 
-def test_what_is_on_disk_is_private_and_holds_no_secret(up: Up) -> None:
-    cluster = up(brokers=1)
+def test_what_is_on_disk_is_private_and_holds_no_secret(cluster: Cluster) -> None:
     place = cluster.place
     assert stat.S_IMODE(place.state_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE(place.socket_path.stat().st_mode) == 0o600
@@ -43,8 +43,7 @@ def test_what_is_on_disk_is_private_and_holds_no_secret(up: Up) -> None:
         assert "password" not in path.read_text()
 
 
-def test_every_process_is_away_from_the_terminal(up: Up) -> None:
-    cluster = up(brokers=2)
+def test_every_process_is_away_from_the_terminal(cluster: Cluster) -> None:
     ours = os.getsid(0)
     sessions = {name: os.getsid(pid) for name, (pid, _) in cluster.processes().items()}
     assert ours not in sessions.values()
@@ -82,11 +81,7 @@ def test_an_orphan_of_an_earlier_cluster_is_swept(up: Up) -> None:
     processes = cluster.processes()
     os.kill(processes["supervisor"][0], signal.SIGKILL)
     assert wait_gone(processes) == {}
-    import subprocess
-
     bystander, orphan = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
-    from brokerdemo.cluster.processes import start_time
-
     known = json.loads(cluster.place.cluster_json.read_text())
     known["processes"] = [
         {"name": "broker 1", "pid": orphan.pid, "start_time": start_time(orphan.pid)},
@@ -183,8 +178,6 @@ def test_data_that_is_kept_is_found_again(up: Up) -> None:
 
 
 def test_alive_is_about_the_process_and_not_its_pid() -> None:
-    from brokerdemo.cluster.processes import start_time
-
     started = start_time(os.getpid())
     assert started is not None
     assert alive((os.getpid(), started))
