@@ -79,6 +79,8 @@ class ClientPort:
         answer_word: Callable[[str], str],
         *,
         connections_per_host_max: int = 60,
+        connections_max: int = 0,
+        outstanding_max: int = OUTSTANDING_MAX,
     ) -> None:
         self.pipeline = pipeline
         self.writer: LogWriter
@@ -87,6 +89,8 @@ class ClientPort:
         self._journal = journal
         self._answer_word = answer_word
         self._connections_per_host_max = connections_per_host_max
+        self._connections_max = connections_max
+        self._outstanding_max = outstanding_max
         self._clients: dict[int, Client] = {}
         self._per_host: dict[str, int] = {}
         self._sessionless: deque[tuple[int, Connection]] = deque()
@@ -235,9 +239,9 @@ class ClientPort:
         if facts:
             for fact in facts:
                 self._journal.write(fact.name, **fact.details)
-        if pipeline.outstanding > OUTSTANDING_MAX and not self._paused:
+        if pipeline.outstanding > self._outstanding_max and not self._paused:
             self._pause(True)
-        elif self._paused and pipeline.outstanding < OUTSTANDING_MAX // 2:
+        elif self._paused and pipeline.outstanding <= self._outstanding_max // 2:
             self._pause(False)
 
     def _send(self, client: Client) -> None:
@@ -321,10 +325,13 @@ class ClientPort:
                 continue  # this one was gone before we came
             host = str(address[0])
             held = self._per_host.get(host, 0)
+            too_many = ""
             if 0 < self._connections_per_host_max <= held:
-                self._journal.write(
-                    "connection_refused", host=host, reason=f"{held} connections from there (maxClientCnxns)"
-                )
+                too_many = f"{held} connections from there (maxClientCnxns)"
+            elif 0 < self._connections_max <= len(self._clients):
+                too_many = f"{len(self._clients)} connections in all (maxCnxns)"
+            if too_many:
+                self._journal.write("connection_refused", host=host, reason=too_many)
                 sock.close()
                 continue
             sock.setblocking(False)

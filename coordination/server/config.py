@@ -60,6 +60,10 @@ class Config:
     pipeline: Settings = field(default_factory=Settings)
     max_client_connections: int = 60
     """Per address; 0 is no limit."""
+    max_connections: int = 0
+    """Of all addresses; 0 is no limit."""
+    outstanding_max: int = 10_000
+    """Txns under way, above which no client is read from until the log has caught up."""
     words: frozenset[str] = frozenset(("srvr",))
     force_sync: bool = True
     prealloc_bytes: int = 64 << 20
@@ -140,6 +144,8 @@ def build(
         ssl={key: value for key, value in merged.items() if key.startswith("ssl.")},
         pipeline=pipeline,
         max_client_connections=reader.integer("maxClientCnxns", 60, at_least=0),
+        max_connections=reader.integer("maxCnxns", 0, at_least=0),
+        outstanding_max=reader.integer("globalOutstandingLimit", 10_000, at_least=1),
         words=_words(reader.text("4lw.commands.whitelist", "srvr")),
         force_sync=reader.flag("forceSync", True),
         prealloc_bytes=reader.integer("preAllocSize", 64 << 10, at_least=0) << 10,

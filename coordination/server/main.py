@@ -146,6 +146,8 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
         journal,
         lambda word: admin.answer(word),
         connections_per_host_max=config.max_client_connections,
+        connections_max=config.max_connections,
+        outstanding_max=config.outstanding_max,
     )
     admin = Admin(config, pipeline, lambda: port.connection_count, lambda: writer.sync_us)
     try:
