@@ -7,8 +7,9 @@
 
 Both servers keep a durable log on the same disk, and take turns cell by cell, round by round, so that whatever else the
 machine does meets both. Printed are medians over the rounds and ours / theirs. On two cores the generator shares the
-machine with the server: a cell in which it was busy over 90 % of the time is marked `*` (the server might do more),
-and `ceiling` is what the generator reaches against a server that answers canned bytes.
+machine with the server: a cell in which it was busy over 90 % of the time is marked `*` (the server might do more), and
+`ceiling` is what the generator reaches against a server that answers canned bytes. The last columns are the servers'
+processor time per operation, ours and theirs: the figure that other work on the machine disturbs least.
 """
 
 import argparse
@@ -30,6 +31,9 @@ from coordination.testing import apache
 from coordination.testing.process import Process
 from coordination.testing.server import Server, serve
 
+HEAD = (
+    f"{'median':<24}{'':>4}{'ours':>12}{'ZooKeeper':>12}{'ratio':>9}{'goal':>8}{'ceiling':>12}{'n':>5}{'cpu us/op':>18}"
+)
 GENERATOR_LIMITED = 0.9
 # What a user's ZooKeeper runs with: the optimising compiler, not the quick start of the tests.
 PEER_JVM = ("-Xmx1g",)
@@ -65,6 +69,8 @@ class Cell:
     higher_is_better: bool = True
     values: dict[str, list[float]] = field(default_factory=dict)
     busy: list[float] = field(default_factory=list)
+    cpu_us: dict[str, list[float]] = field(default_factory=dict)
+    """Processor time of the server per operation, all its threads."""
 
     def add(self, server: str, value: float) -> None:
         self.values.setdefault(server, []).append(value)
@@ -133,9 +139,12 @@ def measure(plan: Plan, *, with_peer: bool, say: Callable[[str], None]) -> dict[
             cell = Cell(name, "/s", goal)
             for _ in range(plan.rounds):
                 for server in servers:
+                    used_s = load.cpu_s(server.pid)
                     rate = load.run(server.port, workload(), clients, window, plan.seconds)
+                    used_s = load.cpu_s(server.pid) - used_s
                     cell.add(server.name, rate.per_second)
                     cell.busy.append(rate.generator_busy)
+                    cell.cpu_us.setdefault(server.name, []).append(used_s * 1e6 / (rate.per_second * plan.seconds))
             if workload is load.reads:
                 with load.null_server(workload()) as port:
                     cell.add("ceiling", load.run(port, workload(), clients, window, plan.seconds).per_second)
@@ -236,6 +245,7 @@ def _as_json(cell: Cell) -> dict[str, Any]:
         "medians": {server: cell.median(server) for server in cell.values},
         "n": {server: len(values) for server, values in cell.values.items()},
         "ratio": cell.ratio(),
+        "cpu_us_per_operation": {server: statistics.median(values) for server, values in cell.cpu_us.items()},
         "generator_limited": cell.limited(),
     }
 
@@ -246,12 +256,13 @@ def _line(cell: Cell) -> str:
             return "-"
         return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
+    cpu_us = {server: f"{statistics.median(values):.1f}" for server, values in cell.cpu_us.items()}
     ratio = cell.ratio()
     name = cell.name + (" *" if cell.limited() else "")
     return (
         f"{name:<24}{cell.unit:>4}{shown(cell.median('ours')):>12}{shown(cell.median('apache')):>12}"
         f"{'-' if ratio is None else f'{ratio:.2f}':>9}{cell.goal:>8}{shown(cell.median('ceiling')):>12}"
-        f"{len(next(iter(cell.values.values()), [])):>5}"
+        f"{len(next(iter(cell.values.values()), [])):>5}{cpu_us.get('ours', ''):>10}{cpu_us.get('apache', ''):>8}"
     )
 
 
@@ -272,7 +283,7 @@ def main(argv: list[str] | None = None) -> int:
         plan.rounds = options.rounds
     quiet = options.json
     print_line: Callable[[str], None] = (lambda _: None) if quiet else (lambda text: print(text, flush=True))
-    print_line(f"{'median':<24}{'':>4}{'ours':>12}{'ZooKeeper':>12}{'ratio':>9}{'goal':>8}{'ceiling':>12}{'n':>5}")
+    print_line(HEAD)
     result = measure(plan, with_peer=not options.no_peer, say=print_line)
     if options.json:
         print(json.dumps(result, indent=2))
