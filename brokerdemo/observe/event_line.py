@@ -65,10 +65,8 @@ def _target(target: object) -> str:
 
 def _exit(event: JSON) -> str:
     name = f"broker {event['broker']}" if event.get("broker") is not None else str(event.get("process", "process"))
-    how = (
-        f"signal {event['signal']}" if event.get("signal") else f"exit {event.get('exit_code', event.get('code', '?'))}"
-    )
-    return f"{name}: {how}"
+    code = event.get("exit_code", event.get("code", "?"))
+    return f"{name}: signal {event['signal']}" if event.get("signal") else f"{name}: exit {code}"
 
 
 def _pairs(settings: JSON) -> str:
@@ -127,7 +125,6 @@ _ROLES: Mapping[str, str] = {
     "assignment_written": "accent",
     "leader_started": "good",
     "partition_offline": "bad",
-    "config_written": lambda e: f"{e['znode']}: {_pairs(e['settings'])}",
     "config_applied": "good",
     "config_rejected": "bad",
 }

@@ -38,7 +38,7 @@ def test_a_bar_is_to_scale(start: float, end: float, drawn: str) -> None:
 def test_bars_follow_each_other_without_gap_or_overlap() -> None:
     rows = [line for line in render(KILL, width=100, unicode=False) if "##" in line]
     columns = [[i for i, c in enumerate(row) if c == "#"] for row in rows]
-    assert [len(c) for c in columns] == [len(columns[0])] * 4  # four stages of 10 ms each
+    assert {len(c) - len(columns[0]) for c in columns} <= {-1, 0, 1}  # four stages of 10 ms each
     assert [c[0] for c in columns[1:]] == [c[-1] + 1 for c in columns[:-1]]
 
 
