@@ -15,7 +15,7 @@ The interpreter may have been started early (`prestart`): its imports then run b
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,14 +134,13 @@ def parse_broker_ids(text: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def start(options: UpOptions, *, asked_ns: int | None = None) -> Iterator[dict[str, Any]]:
+def start(options: UpOptions, *, asked_ns: int | None = None) -> Generator[dict[str, Any], None, None]:
     """Start a cluster; yield `{"step": {"name", "detail", "ms"}}` for each step as it finishes, then
     `{"ok": true, "result": {...}}` once every broker is registered and every partition led.
 
     `result`: `cluster`, `socket`, `connect`, `mode`, `brokers` [{id, host, port, pid}], `controller` {id, epoch},
     `topics`, `session_timeout_ms`, `ms` (since `asked_ns`, a monotonic time; by default since the interpreter was
-    started), `where_ms`
-    (where the time went). ClusterError: 4 when one of that name runs, a port is busy or a broker id is taken; 5 when
+    started), `where_ms` (where the time went). ClusterError: 4 when one of that name runs, a port is busy or a broker id is taken; 5 when
     it is not ready in time; 7 when the system lacks something. Whatever was started is gone by then. Closing the
     iterator before the end stops the start (2).
     """

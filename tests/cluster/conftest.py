@@ -108,6 +108,7 @@ class Launched:
                 left |= wait_gone(identities)
             elif known:
                 left |= wait_gone(cluster.processes())
+            cluster.place.socket_path.unlink(missing_ok=True)  # a killed supervisor leaves it; its home is gone soon
         for pid, _ in left.values():
             os.kill(pid, signal.SIGKILL)
         assert left == {}, "processes outlived their cluster"
