@@ -140,9 +140,9 @@ def start(options: UpOptions, *, asked_ns: int | None = None) -> Generator[dict[
 
     `result`: `cluster`, `socket`, `connect`, `mode`, `brokers` [{id, host, port, pid}], `controller` {id, epoch},
     `topics`, `session_timeout_ms`, `ms` (since `asked_ns`, a monotonic time; by default since the interpreter was
-    started), `where_ms` (where the time went). ClusterError: 4 when one of that name runs, a port is busy or a broker id is taken; 5 when
-    it is not ready in time; 7 when the system lacks something. Whatever was started is gone by then. Closing the
-    iterator before the end stops the start (2).
+    started), `where_ms` (where the time went). ClusterError: 4 when one of that name runs, a port is busy or a broker
+    id is taken; 5 when it is not ready in time; 7 when the system lacks something. Whatever was started is gone by
+    then. Closing the iterator before the end stops the start (2).
     """
     if not hasattr(os, "fork"):
         raise ClusterError(

@@ -58,8 +58,7 @@ class FaultTimeline:
         self._healed_unnoticed = False
         self._disturbed: set[str] = set()
 
-    # -- feeding
-    # ---------------------------------------------------------------------------------------------------------
+    # -- feeding -----------------------------------------------------------------------------------------------------
 
     def feed(self, event: Event) -> list[str]:
         """Take in one event; the names of the stages it completed, in order. Cheap for events of no concern."""
@@ -141,8 +140,7 @@ class FaultTimeline:
             return event.get("process") == "coordinator"
         return event.get("broker") == self.target
 
-    # -- asking
-    # ------------------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------------------------
 
     @property
     def is_coordinator(self) -> bool:
