@@ -6,12 +6,14 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from brokerdemo.__main__ import main
 from brokerdemo.cluster import layout
 from brokerdemo.scenario.declare import scenario
 from brokerdemo.scenario.runner import leader_moves, load_file
@@ -46,6 +48,24 @@ def run(*words: str) -> tuple[int, str, str]:
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(home: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Call]:
+    """The same in this process, for what starts no cluster."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def run_here(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["scenario", "run", *words])
+        done = capsys.readouterr()
+        return code, done.out, done.err
+
+    yield run_here
+    signal.signal(signal.SIGINT, before)
 
 
 def no_cluster_left(home: Path) -> bool:
@@ -109,8 +129,8 @@ def test_a_threshold_of_the_command_line_counts(home: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["recovery:max<1", "recovery_ms:max<1s", "recovery_ms"])
-def test_a_threshold_that_cannot_be_judged_starts_nothing(flag: str, home: Path) -> None:
-    code, out, err = run(str(write(home, "fine", "pass")), "--threshold", flag)
+def test_a_threshold_that_cannot_be_judged_starts_nothing(flag: str, home: Path, call: Call) -> None:
+    code, out, err = call(str(write(home, "fine", "pass")), "--threshold", flag)
     assert code == 2
     assert err.startswith("error: --threshold: ")
     assert "run 1" not in out
@@ -126,12 +146,11 @@ def test_a_failed_assertion_is_10_and_says_where(home: Path) -> None:
 
 
 def test_a_wait_in_vain_shows_the_last_events_and_what_was_missing(home: Path) -> None:
-    body = "await cluster.kill(1)\nawait cluster.steady(within='700ms')"
+    body = "await cluster.kill(1)\nawait cluster.steady(within='1500ms')"
     code, out, _ = run(str(write(home, "never", body)))
     assert code == 10
-    assert "waited 700ms for brokers 1 (dead) to be live" in out
-    assert "last 10 events:" in out
-    assert "fault_recovered" in out
+    assert "waited 1500ms for brokers 1 (dead) to be live" in out
+    assert re.search(r"last \d+ events:\n +\d+  \S", out)
 
 
 def test_a_story_that_hangs_is_stopped_and_healed(home: Path) -> None:
@@ -161,18 +180,18 @@ def test_a_broken_scenario_is_11(body: str, arguments: str, says: str, home: Pat
     assert no_cluster_left(home)
 
 
-def test_a_file_that_cannot_be_loaded_is_11(home: Path) -> None:
+def test_a_file_that_cannot_be_loaded_is_11(home: Path, call: Call) -> None:
     (home / "syntax.py").write_text("def (")
-    code, _, err = run("syntax.py")
+    code, _, err = call("syntax.py")
     assert code == 11
     assert "SyntaxError" in err
     (home / "unknown.py").write_text(HEADER + "@scenario(thresholds={'nope': 'max<1'})\nasync def s(c): ...\n")
-    code, _, err = run("unknown.py")
+    code, _, err = call("unknown.py")
     assert code == 11
     assert "nothing records this metric" in err
     (home / "empty.py").write_text("x = 1\n")
-    assert run("empty.py")[0] == 11
-    assert run("missing.py")[0] == 3
+    assert call("empty.py")[0] == 11
+    assert call("missing.py")[0] == 3
 
 
 def test_self_test_proves_that_the_gate_can_fail(home: Path) -> None:
@@ -185,7 +204,12 @@ def test_self_test_proves_that_the_gate_can_fail(home: Path) -> None:
     code, out, _ = run(str(file), "--self-test")
     assert code == 0, out
     assert "self-test passed: 1 impossible thresholds gave exit code 10" in out
-    assert run(str(write(home, "gateless", "pass")), "--self-test")[0] == 2
+
+
+def test_a_story_without_thresholds_has_no_gate_to_test(home: Path, call: Call) -> None:
+    code, _, err = call(str(write(home, "gateless", "pass")), "--self-test")
+    assert code == 2
+    assert "there is no gate to test" in err
 
 
 def test_ctrl_c_leaves_a_result_and_no_cluster(home: Path) -> None:
@@ -212,9 +236,8 @@ def test_ctrl_c_leaves_a_result_and_no_cluster(home: Path) -> None:
 
 
 def test_the_seed_fixes_the_choices(home: Path) -> None:
-    file = write(
-        home, "dice", "cluster.metric('roll', cluster.random.randrange(10**9))", SMALL + ", metrics={'roll': 'count'}"
-    )
+    arguments = "brokers=1, topics={'t': (1, 1)}, metrics={'roll': 'count'}"
+    file = write(home, "dice", "cluster.metric('roll', cluster.random.randrange(10**9))", arguments)
 
     def rolls(*words: str) -> list[Any]:
         found = json.loads(run(str(file), "--json", *words)[1])
