@@ -4,7 +4,7 @@ In:  paths, values, versions.  Out: values and Stats, or a `KeeperError`.
 Knows no socket (`connection` does) and no command line.  Answers to ZooKeeper's ZooKeeper and ZooKeeperAdmin classes.
 
 (1) A path is checked before it is sent (`LocalPathError` carries ZooKeeper's words for what is wrong with it).
-(2) A watch is noted only once the server has taken it.
+(2) A watch is noted only once the server has taken it, and before it can fire.
 (3) Paths in results, events and errors are the caller's: without the chroot.
 """
 
@@ -134,54 +134,41 @@ class Client:
     # -- reading
 
     def exists(self, path: str, watch: bool = False) -> Stat | None:
-        server_path = self._checked(path)
+        request = Exists(0, self._checked(path), watch)
         try:
-            found = answers.stat(*self._ask(Exists(0, server_path, watch), path))
+            return answers.stat(*self._ask(request, path, "exist" if watch else ""))
         except NoNodeError:
-            if watch:
-                self.connection.watches.add("exist", server_path)
             return None
-        self._watching("data", server_path, watch)
-        return found
 
     def get(self, path: str, watch: bool = False) -> tuple[bytes | None, Stat]:
-        server_path = self._checked(path)
-        found = answers.data(*self._ask(GetData(0, server_path, watch), path))
-        self._watching("data", server_path, watch)
-        return found
+        request = GetData(0, self._checked(path), watch)
+        return answers.data(*self._ask(request, path, "data" if watch else ""))
 
     def children(self, path: str, watch: bool = False) -> tuple[list[str], Stat]:
         """The names, in the server's order, and the Stat (getChildren2)."""
-        server_path = self._checked(path)
-        found = answers.children_and_stat(*self._ask(GetChildren2(0, server_path, watch), path))
-        self._watching("child", server_path, watch)
-        return found
+        request = GetChildren2(0, self._checked(path), watch)
+        return answers.children_and_stat(*self._ask(request, path, "child" if watch else ""))
 
     def child_names(self, path: str, watch: bool = False) -> list[str]:
         """The names alone (getChildren, the older operation)."""
-        server_path = self._checked(path)
-        found = answers.children(*self._ask(GetChildren(0, server_path, watch), path))
-        self._watching("child", server_path, watch)
-        return found
+        return self.names_of(self.submit_children(path, watch))
 
     def submit_children(self, path: str, watch: bool = False) -> Pending:
         """`child_names` without waiting; `names_of` reads its reply."""
-        return self.connection.submit(GetChildren(0, self._checked(path), watch), path)
+        server_path = self._checked(path)
+        request = GetChildren(0, server_path, watch)
+        return self.connection.submit(request, path, ("child", server_path) if watch else None)
 
-    def names_of(self, pending: Pending, path: str, watch: bool = False) -> list[str]:
+    def names_of(self, pending: Pending) -> list[str]:
         """The names that `submit_children` asked for."""
-        found = answers.children(*_parts(pending, self.call_timeout_s))
-        self._watching("child", self.connect.server_path(path), watch)
-        return found
+        return answers.children(*_parts(pending, self.call_timeout_s))
 
     def get_acl(self, path: str) -> tuple[tuple[Acl, ...], Stat]:
         return answers.acl(*self._ask(GetAcl(0, self._checked(path)), path))
 
     def get_config(self, watch: bool = False) -> tuple[bytes | None, Stat]:
         """The ensemble's configuration; its path knows no chroot."""
-        found = answers.data(*self._ask(GetData(0, CONFIG_PATH, watch), CONFIG_PATH))
-        self._watching("data", CONFIG_PATH, watch)
-        return found
+        return answers.data(*self._ask(GetData(0, CONFIG_PATH, watch), CONFIG_PATH, "data" if watch else ""))
 
     def ephemerals(self, prefix: str = "/") -> list[str]:
         """Paths of this session's ephemeral znodes under `prefix`."""
@@ -199,9 +186,8 @@ class Client:
         sent = [type(each)(0, self._checked(each.path), each.watch) for each in operations]
         results = answers.multi_read(*self._ask(MultiRead(0, sent), ""))
         for operation, result in zip(sent, results, strict=True):
-            if not isinstance(result, KeeperError):
-                kind = "data" if isinstance(operation, GetData) else "child"
-                self._watching(kind, operation.path, operation.watch)
+            if operation.watch and not isinstance(result, KeeperError):
+                self.connection.watches.add("data" if isinstance(operation, GetData) else "child", operation.path)
         return results
 
     # -- writing
@@ -266,8 +252,7 @@ class Client:
     def add_watch(self, path: str, recursive: bool) -> None:
         mode = opcodes.MODE_PERSISTENT_RECURSIVE if recursive else opcodes.MODE_PERSISTENT
         server_path = self._checked(path)
-        self._ask(AddWatch(0, server_path, mode), path)
-        self.connection.watches.add("recursive" if recursive else "persistent", server_path)
+        self._ask(AddWatch(0, server_path, mode), path, "recursive" if recursive else "persistent")
 
     def check_watches(self, path: str, kind: int) -> None:
         """NoWatcherError unless this session has a watch of the wire kind on `path`."""
@@ -292,12 +277,9 @@ class Client:
     def _checked(self, path: str) -> str:
         return self.connect.server_path(check_path(path))
 
-    def _watching(self, kind: str, server_path: str, watch: bool) -> None:
-        if watch:
-            self.connection.watches.add(kind, server_path)
-
-    def _ask(self, request: Request, path: str) -> tuple[bytes, int, int]:
-        return _parts(self.connection.submit(request, path), self.call_timeout_s)
+    def _ask(self, request: Request, path: str, watch_kind: str = "") -> tuple[bytes, int, int]:
+        watch = (watch_kind, CONFIG_PATH if path == CONFIG_PATH else self.connect.server_path(path))
+        return _parts(self.connection.submit(request, path, watch if watch_kind else None), self.call_timeout_s)
 
     def _event(self, event: Event) -> None:
         if self._told is None:

@@ -3,6 +3,7 @@
 In: argv.  Out: an exit code.  Imports a command's module only to run it.
 """
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -20,6 +21,11 @@ COMMANDS = {
 
 def run(name: str, argv: list[str]) -> int:
     """Run the command called `name`, which must be in `COMMANDS`; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a terminal that cannot show a character is no reason to fail
     module = import_module(COMMANDS[name][0])
     try:
         code: int = module.run(argv)

@@ -31,6 +31,7 @@ from coordination.errors import (
     AuthFailedError,
     ConnectionLossError,
     KeeperError,
+    NoNodeError,
     OperationTimeoutError,
     RemoteProtocolError,
     SessionExpiredError,
@@ -79,7 +80,9 @@ class Reply(NamedTuple):
 class Pending:
     """A request on its way."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, watch: tuple[str, str] | None = None) -> None:
+        self.watch = watch
+        """(kind, path for the server) of the watch that the request sets, if any."""
         self._done = threading.Event()
         self._path = path
         self._reply: Reply | None = None
@@ -166,9 +169,9 @@ class Connection:
             if not self._state.is_connected:
                 raise self._refusal()
 
-    def submit(self, request: Request, path: str = "") -> Pending:
-        """Send `request`, whose xid is given here; `path` is for the words of an error."""
-        pending = Pending(path)
+    def submit(self, request: Request, path: str = "", watch: tuple[str, str] | None = None) -> Pending:
+        """Send `request`, whose xid is given here; `path` is for the words of an error, `watch` for the watch table."""
+        pending = Pending(path, watch)
         with self._lock:
             if not self._state.is_connected:
                 pending.settle(error=self._refusal(path))
@@ -347,10 +350,18 @@ class Connection:
                 pending = self._pending.pop(header.xid, None)
             if pending is None:
                 raise _LostError(f"it answered request {header.xid}, which was never sent")
+            self._note_watch(pending.watch, header.err)
             if header.err:
                 pending.settle_code(header.err)
             else:
                 pending.settle(Reply(header.zxid, buffer, pos, end))
+
+    def _note_watch(self, watch: tuple[str, str] | None, code: int) -> None:
+        """Here and not where the reply is awaited: the watch may fire with the next frame."""
+        if watch is not None and code == 0:
+            self.watches.add("data" if watch[0] == "exist" else watch[0], watch[1])
+        elif watch is not None and watch[0] == "exist" and code == NoNodeError.code:
+            self.watches.add(*watch)
 
     def _authenticated(self, code: int, reply: Reply) -> None:
         with self._lock:

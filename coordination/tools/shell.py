@@ -161,8 +161,8 @@ class Shell:
             self.close()
         elif name == "history":
             for at in range(max(0, self.count - _HISTORY_SHOWN), self.count + 1):
-                self.out.line(f"{at} - {self.history.get(at, 'null')}")
-            self.out.put(history=self.history)
+                self.out.line(f"{at} - {_without_secret(self.history.get(at, 'null'))}")
+            self.out.put(history={at: _without_secret(line) for at, line in self.history.items()})
         elif name == "redo":
             self._redo(rest)
         elif name == "printwatches":
@@ -232,6 +232,12 @@ class Shell:
             # Ctrl-C interrupts a wait only when it has an end.
             while client.state.is_alive and not (count and self._events >= target):
                 self._news.wait(0.5)
+
+
+def _without_secret(line: str) -> str:
+    """A line of the history to be shown: what follows addauth's scheme is nobody's business."""
+    found = split_line(line)
+    return " ".join([*found[:2], "***"]) if found[:1] == ["addauth"] and len(found) > 2 else line
 
 
 def _nearest(name: str) -> str:

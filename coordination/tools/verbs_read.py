@@ -44,7 +44,7 @@ def walk(client: Client, top: str, watch: bool = False) -> Iterator[str]:
                     asked[path] = client.submit_children(path, watch)
         path = stack.pop()
         try:
-            names = client.names_of(asked.pop(path), path, watch)
+            names = client.names_of(asked.pop(path))
         except NoNodeError:
             continue
         under = [join(path, name) for name in sorted(names)]

@@ -51,11 +51,16 @@ def _create(call: Call) -> None:
         flags = (opcodes.EPHEMERAL if ephemeral else 0) | (opcodes.PERSISTENT_SEQUENTIAL if sequential else 0)
     value, acl_text = call.argument(1), call.argument(2)
     acl = OPEN_ACL if acl_text is None else _acl(call, acl_text)
-    data = None if value is None else value.encode()
+    data = None if value is None else as_given(value)
     created, stat = call.client.create(call.path, data, acl, flags, ttl_ms)
     call.out.put(path=created, stat=words.stat_json(stat))
     if not call.out.as_json:
         call.out.note(f"Created {created}")
+
+
+def as_given(text: str) -> bytes:
+    """The bytes of a word; also of one that is not UTF-8, which Python hands over in disguise."""
+    return text.encode(errors="surrogateescape")
 
 
 def _acl(call: Call, text: str) -> tuple[Acl, ...]:
@@ -73,7 +78,7 @@ def _set(call: Call) -> None:
         except binascii.Error as error:
             raise VerbError(f"the data of -b is not base64: {error}") from None
     else:
-        data = text.encode()
+        data = as_given(text)
     stat = call.client.set(call.path, data, call.integer("v", -1, "-v argument must be an int value"))
     call.out.put(path=call.path, stat=words.stat_json(stat))
     if call.has("s"):
@@ -112,7 +117,7 @@ def _breadth_first(client: Client, top: str) -> list[str]:
             asked.append(client.submit_children(found[at]))
             at += 1
         try:
-            names = client.names_of(asked.popleft(), path)
+            names = client.names_of(asked.popleft())
         except NoNodeError:
             if path == top:
                 raise

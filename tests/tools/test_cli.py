@@ -1,6 +1,7 @@
 """`coordination cli`: the verbs against ZooKeeper's own words, JSON, exit codes, streams of lines."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -198,6 +199,20 @@ def test_history_and_redo(cli: Run, top: str) -> None:
     assert f"0 - create {top}/a\n1 - history\n" in ran.out
     assert f"Node already exists: {top}/a" in ran.err
     assert "Command index out of range" in ran.err
+
+
+def test_the_history_shows_no_credential(cli: Run) -> None:
+    ran = cli(stdin="addauth digest alice:secret\nhistory\nredo 0\nwhoami\n")
+    assert "0 - addauth digest ***\n" in ran.out
+    assert "secret" not in ran.out + ran.err
+    assert "digest: alice" in ran.out
+
+
+def test_bytes_are_kept_as_they_were_given(cli: Run, client: Client, top: str) -> None:
+    cli("create", f"{top}/a", os.fsdecode(b"\xff\xfe"))
+    cli("set", top, "gr\u00fc\u00df")
+    assert client.get(f"{top}/a")[0] == b"\xff\xfe"
+    assert client.get(top)[0] == "gr\u00fc\u00df".encode()
 
 
 def test_an_unknown_verb_is_guessed(cli: Run) -> None:
