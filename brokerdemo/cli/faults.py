@@ -141,7 +141,7 @@ def restart(
         screen.emit(opt.with_schema("brokerdemo.restart/1", found))
         return
     paint = screen.the().paint
-    for one in found.get("restarted", ()):
+    for one in sorted(found.get("restarted", ()), key=lambda one: str(one.get("broker", "")).rjust(9)):
         name = (
             f"broker {one['broker']}" if isinstance(one.get("broker"), int) else str(one.get("process", "coordinator"))
         )
