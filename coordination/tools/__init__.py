@@ -4,8 +4,9 @@ In:  command lines.  Out: text or JSON on stdout, words and advice on stderr, an
 Each command is one module with `run(argv) -> int`; `commands` is the table of them. Nothing is imported here, so that
 `coordination serve` pays for none of it.
 
-`connection` a session over blocking sockets · `client` every operation on it · `answers` what comes back ·
-`connect_string` hosts and chroot · `verbs_*`, `shell`, `line` the shell with zkCli's verbs ·
+`dial` from an address to a session · `connection` the session, kept alive by a thread · `client` every operation ·
+`answers` what comes back · `watch_table` what is set again · `connect_string` hosts and chroot · `verbs_*`, `quotas`,
+`shell`, `line`, `cli` the shell with zkCli's verbs · `log_scan`, `txn_text` files looked at without changing them ·
 `four_letter_words`, `digest`, `logs`, `snapshots`, `doctor` the other commands.
 Answers to ZooKeeper's ZooKeeperMain, FourLetterWordMain, TxnLogToolkit, SnapshotFormatter, SnapshotComparer.
 """

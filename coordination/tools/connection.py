@@ -37,16 +37,16 @@ from coordination.errors import (
     SessionExpiredError,
 )
 from coordination.tools.connect_string import ConnectString
+from coordination.tools.dial import DIAL_TIMEOUT_S, LostError, attach, reason_of
 from coordination.tools.watch_table import Event, WatchTable
 from coordination.wire import opcodes
 from coordination.wire.frames import FrameBuffer
-from coordination.wire.records import ConnectRequest, ConnectResponse, decode_connect_response
-from coordination.wire.replies import decode_event, decode_header, frame
+from coordination.wire.records import ConnectRequest, ConnectResponse
+from coordination.wire.replies import decode_event, decode_header
 from coordination.wire.requests import Auth, CloseSession, Ping, Request, encode
 
 # A client takes larger frames than a server: a reply may hold many children (jute.maxbuffer of the Java client).
 REPLY_BYTES_MAX = 64 << 20
-_DIAL_TIMEOUT_S = 5.0
 _RETRY_S = (0.05, 1.0)
 _CLOSE_TIMEOUT_S = 3.0
 
@@ -105,10 +105,6 @@ class Pending:
             raise self._error
         assert self._reply is not None
         return self._reply
-
-
-class _LostError(Exception):
-    """This connection is of no more use; the reason, in words."""
 
 
 class Connection:
@@ -209,7 +205,7 @@ class Connection:
         self._closing.set()
         self._wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(_DIAL_TIMEOUT_S + 1)
+            self._thread.join(DIAL_TIMEOUT_S + 1)
         with self._lock:
             news = self._state.is_alive
             if self._state is not State.CLOSED:
@@ -238,8 +234,11 @@ class Connection:
             self.address = order[0]
             order.append(order.pop(0))
             try:
-                sock, answer = self._attach(self.address)
-            except (OSError, _LostError, RemoteProtocolError) as error:
+                hello = ConnectRequest(
+                    0, self.last_zxid, self._wanted_timeout_ms, self.session_id, self._password, self._read_only
+                )
+                sock, answer = attach(self.address, hello, self._tls)
+            except (OSError, LostError, RemoteProtocolError) as error:
                 self._lose(self.address, error)
                 failures += 1
                 if failures % len(order) == 0:
@@ -253,38 +252,8 @@ class Connection:
                 self._begin(answer)
                 try:
                     self._serve(sock)
-                except (OSError, _LostError, RemoteProtocolError) as error:
+                except (OSError, LostError, RemoteProtocolError) as error:
                     self._lose(self.address, error)
-
-    def _attach(self, address: tuple[str, int]) -> tuple[socket.socket, ConnectResponse]:
-        """A connected socket on which the session is attached; blocking, each step within a few seconds."""
-        sock = socket.create_connection(address, _DIAL_TIMEOUT_S)
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_hostname=address[0])
-            wanted = self._wanted_timeout_ms
-            hello = ConnectRequest(0, self.last_zxid, wanted, self.session_id, self._password, self._read_only)
-            sock.sendall(frame(hello.encode()))
-            answer = self._handshake(sock)
-            if answer.timeout_ms <= 0:
-                raise SessionExpiredError
-            if answer.read_only and not self._read_only:
-                raise _LostError("it serves read-only (no quorum); -r takes that")
-        except BaseException:
-            sock.close()
-            raise
-        sock.setblocking(False)
-        return sock, answer
-
-    def _handshake(self, sock: socket.socket) -> ConnectResponse:
-        head = _read_exactly(sock, 4)
-        length = int.from_bytes(head, "big", signed=True)
-        if not 0 < length <= 1024:
-            raise _LostError(
-                f"it answered {head!r}, which is not ZooKeeper's protocol (another service, or a TLS port?)"
-            )
-        return decode_connect_response(_read_exactly(sock, length), 0, length)
 
     def _begin(self, answer: ConnectResponse) -> None:
         """The session is attached: identities and watches go first, then whoever waited."""
@@ -316,7 +285,7 @@ class Connection:
             while not self._closing.is_set():
                 now = time.monotonic()
                 if now - heard > dead_s:
-                    raise _LostError(f"it has not answered for {now - heard:.1f} s")
+                    raise LostError(f"it has not answered for {now - heard:.1f} s")
                 if now - sent >= ping_s:
                     out += encode(Ping(opcodes.XID_PING))
                     sent = now
@@ -349,7 +318,7 @@ class Connection:
             with self._lock:
                 pending = self._pending.pop(header.xid, None)
             if pending is None:
-                raise _LostError(f"it answered request {header.xid}, which was never sent")
+                raise LostError(f"it answered request {header.xid}, which was never sent")
             self._note_watch(pending.watch, header.err)
             if header.err:
                 pending.settle_code(header.err)
@@ -369,14 +338,14 @@ class Connection:
         if code:
             self._finish(State.AUTH_FAILED, "AuthFailed", AuthFailedError())
             pending.settle_code(code)
-            raise _LostError("authentication failed")
+            raise LostError("authentication failed")
         pending.settle(reply)
 
     def _lose(self, address: tuple[str, int], error: Exception) -> None:
         if not self._state.is_alive:
             return
         was_connected = self._state.is_connected
-        self.problem = f"{address[0]}:{address[1]}: {_reason(error)}"
+        self.problem = f"{address[0]}:{address[1]}: {reason_of(error)}"
         with self._lock:
             self._state = State.CONNECTING
             self._drop(
@@ -415,18 +384,6 @@ class Connection:
             os.write(self._wake_write, b"w")
 
 
-def _read_exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        piece = sock.recv(size - len(data))
-        if not piece:
-            raise _LostError(
-                "it closed the connection at once (no room for this client, or it is behind what was seen)"
-            )
-        data += piece
-    return data
-
-
 def _send_some(sock: socket.socket, out: bytes) -> bytes:
     try:
         return out[sock.send(out) :]
@@ -442,17 +399,7 @@ def _received(sock: socket.socket) -> Iterator[bytes]:
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         if not chunk:
-            raise _LostError("the server closed the connection")
+            raise LostError("the server closed the connection")
         yield chunk
         if len(chunk) < 1 << 16 and not isinstance(sock, ssl.SSLSocket):
             return
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    if isinstance(error, OSError):
-        return (error.strerror or str(error)).lower()
-    return str(error)

@@ -17,8 +17,10 @@ from coordination.tools.connect_string import parse
 from coordination.tools.connection import Connection, State
 from coordination.tools.watch_table import Event
 from coordination.wire import opcodes
-from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
-from coordination.wire.requests import CheckVersion, Create, Delete, GetChildren, GetData, SetData
+from coordination.wire.frames import FrameBuffer
+from coordination.wire.records import OPEN_ACL, READ_ACL, Acl, ConnectResponse
+from coordination.wire.replies import frame, reply
+from coordination.wire.requests import CheckVersion, Create, Delete, GetChildren, GetData, Ping, SetData, encode
 
 WAIT_S = 20.0
 
@@ -262,16 +264,6 @@ def test_another_server_of_the_list_is_taken(zk: server.Server) -> None:
         assert client.state is State.CONNECTED
 
 
-def test_pings_keep_an_idle_session(zk: server.Server) -> None:
-    heard = Heard()
-    with Client(parse(zk.connect), session_timeout_ms=300, on_event=heard).start() as client:
-        client.create("/idle", b"", flags=opcodes.EPHEMERAL)
-        silence = threading.Event()
-        assert not silence.wait(1.5)  # five times the timeout: only pings are on the wire
-        assert client.ephemerals() == ["/idle"]
-        assert [event.state for event in heard.events] == ["SyncConnected"]
-
-
 @contextmanager
 def listener(behave: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that does `behave` with each connection."""
@@ -319,3 +311,56 @@ def test_a_stranger_is_told_apart(answer: bytes, reason: str) -> None:
 def test_nobody_there() -> None:
     with pytest.raises(ConnectionLossError, match="connection refused"):
         Client(parse("127.0.0.1:1")).start(0.3)
+
+
+def speak(answer_pings: bool, pings: list[int], enough: threading.Event) -> Callable[[socket.socket], None]:
+    """A server that takes every session for 300 ms, and answers pings or nothing at all."""
+
+    def behave(accepted: socket.socket) -> None:
+        frames = FrameBuffer()
+        first = True
+        while data := accepted.recv(4096):
+            for buffer, start, end in frames.frames(data):
+                if first:
+                    accepted.sendall(frame(ConnectResponse(0, 300, 7, bytes(16)).encode()))
+                    first = False
+                elif buffer[start:end] == encode(Ping(opcodes.XID_PING))[4:]:
+                    pings.append(1)
+                    if answer_pings:
+                        accepted.sendall(reply(opcodes.XID_PING, 1))
+                    if len(pings) == 4:
+                        enough.set()
+
+    return behave
+
+
+def test_pings_keep_an_idle_session() -> None:
+    heard, enough = Heard(), threading.Event()
+    with listener(speak(True, [], enough)) as where:
+        client = Client(parse(where), on_event=heard).start()
+        assert enough.wait(WAIT_S)
+        assert [event.state for event in heard.events] == ["SyncConnected"]
+        client.connection.close(timeout_s=0)
+
+
+def test_a_server_that_falls_silent_is_left() -> None:
+    heard = Heard()
+    with listener(speak(False, [], threading.Event())) as where:
+        client = Client(parse(where), on_event=heard).start()
+        with pytest.raises(ConnectionLossError, match="has not answered for"):
+            client.exists("/")
+        heard.wait_for(lambda event: event.state == "Disconnected")
+        client.connection.close(timeout_s=0)
+
+
+def test_an_answer_nobody_asked_for_ends_the_connection() -> None:
+    def behave(accepted: socket.socket) -> None:
+        accepted.recv(4096)
+        accepted.sendall(frame(ConnectResponse(0, 30_000, 7, bytes(16)).encode()) + reply(99, 1))
+        accepted.recv(4096)
+
+    heard = Heard()
+    with listener(behave) as where:
+        client = Client(parse(where), on_event=heard).start()
+        heard.wait_for(lambda event: event.state == "Disconnected")
+        client.connection.close(timeout_s=0)
