@@ -39,6 +39,24 @@ _KNOWN_AND_IGNORED = frozenset(
         "syncEnabled",
     )
 )
+# What server/tls reads of `ssl`; named here because importing it is slow, and a mistyped one must be told of.
+_STORE_KEYS = ("location", "type", "password", "passwordPath")
+_SSL_KEYS = frozenset(
+    (
+        *(f"ssl.{store}.{key}" for store in ("keyStore", "trustStore") for key in _STORE_KEYS),
+        "ssl.keyStore.keyLocation",
+        "ssl.clientAuth",
+        "ssl.clientHostnameVerification",
+        "ssl.hostnameVerification",
+        "ssl.protocol",
+        "ssl.enabledProtocols",
+        "ssl.ciphersuites",
+        "ssl.crl",
+        "ssl.ocsp",
+        "ssl.context.supplier.class",
+        "ssl.authProvider",
+    )
+)
 
 
 class ConfigError(Exception):
@@ -165,7 +183,7 @@ def build(
                 if key not in reader.read
                 and key not in _KNOWN_AND_IGNORED
                 and not auth_settings.knows(key)
-                and not key.startswith("ssl.")
+                and key not in _SSL_KEYS
             )
         ),
     )

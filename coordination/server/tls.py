@@ -63,7 +63,7 @@ def settings_from(values: Mapping[str, str]) -> TlsSettings:
         ("ssl.crl", "this server cannot check revocation lists"),
         ("ssl.ocsp", "this server cannot ask for revocation by OCSP"),
     ):
-        if values.get(key, "false").strip().lower() == "true":
+        if _true(values, key, "false"):
             raise TlsError(f"{key}=true: {why}, and will not serve as if it did. Set it to false")
     if values.get("ssl.context.supplier.class"):
         raise TlsError("ssl.context.supplier.class: this server loads no classes. Remove the line")
@@ -85,10 +85,15 @@ def settings_from(values: Mapping[str, str]) -> TlsSettings:
         trust_store_type=values.get("ssl.trustStore.type", "").upper(),
         trust_store_password=_password(values, "ssl.trustStore"),
         client_auth=client_auth,
-        verify_client_host=values.get("ssl.clientHostnameVerification", "false").strip().lower() == "true",
+        verify_client_host=_true(values, "ssl.clientHostnameVerification", "false")
+        and _true(values, "ssl.hostnameVerification", "true"),
         protocols=protocols or DEFAULT_PROTOCOLS,
         ciphers=_list(values.get("ssl.ciphersuites", "")),
     )
+
+
+def _true(values: Mapping[str, str], key: str, default: str) -> bool:
+    return values.get(key, default).strip().lower() == "true"
 
 
 def _list(text: str) -> tuple[str, ...]:
