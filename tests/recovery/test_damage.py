@@ -1,6 +1,7 @@
 """A damaged log stops the server with a message, and the command in that message gets it going again."""
 
 import re
+import resource
 import shlex
 import subprocess
 import sys
@@ -69,4 +70,32 @@ def test_two_servers_on_one_directory(tmp_path: Path) -> None:
             pass
         client = load.Client(server.port)
         assert client.call(load.CREATE, load.create_body("/still-here"))[0] == 0
+        client.close()
+
+
+def test_a_full_disk_ends_the_server_and_loses_nothing(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the full disk: the write fails the same way, with another number."""
+    config = tmp_path / "zoo.cfg"
+    config.write_text("preAllocSize=16\n")
+    data = tmp_path / "data"
+    with serve(data, options=["--config", str(config)]) as server:
+        client = load.Client(server.port)
+        acknowledged = []
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+        def write_on() -> None:
+            for i in range(1000):
+                assert client.call(load.CREATE, load.create_body(f"/n{i:04}", bytes(100)))[0] == 0
+                acknowledged.append(f"/n{i:04}")
+
+        with pytest.raises((load.Failed, ConnectionError)):
+            write_on()
+        client.sock.close()
+        assert server.ended_within(20)
+        assert "cannot write to" in server.output.read_text()
+        assert "nothing acknowledged is lost" in server.output.read_text()
+        assert len(acknowledged) > 100
+        server.serve()
+        client = load.Client(server.port)
+        assert all(client.call(load.GET_DATA, load.get_body(path))[0] == 0 for path in acknowledged)
         client.close()
