@@ -146,8 +146,8 @@ def client_config(text: str) -> str:
             version = value.strip()
         elif key.strip().startswith("server."):
             address = value.rpartition(";")[2].strip() if ";" in value else ""
-            if address:
-                found.append(address if ":" in address else f"0.0.0.0:{address}")
+            # A member without a client address of its own leaves its place empty.
+            found.append(f"0.0.0.0:{address}" if address and ":" not in address else address)
     return f"{version} {','.join(found)}"
 
 

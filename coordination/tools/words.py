@@ -95,6 +95,8 @@ def advice(error: KeeperError, verb: str) -> str:
     if isinstance(error, errors.NoNodeError):
         parent = paths.parent_of(path)
         return f"make its parent first: create {parent}" if verb == "create" else f"what is there: ls {parent}"
+    if isinstance(error, errors.BadVersionError) and verb == "reconfig":
+        return "the present version, in hexadecimal: config"
     if isinstance(error, errors.ReconfigDisabledError):
         return "reconfigEnabled=true in the server's configuration allows it"
     text = _ADVICE.get(type(error), "")

@@ -133,4 +133,5 @@ def test_quota_limits_keep_the_form_old_readers_need(data: bytes, text: str) -> 
 def test_what_a_client_needs_of_a_configuration() -> None:
     text = "server.1=a:2888:3888:participant;10.0.0.1:2181\nserver.2=b:2888:3888;2182\nversion=100000003"
     assert client_config(text) == "100000003 10.0.0.1:2181,0.0.0.0:2182"
+    assert client_config("server.1=a:1:2:participant\nserver.2=b:1:2:observer\nversion=1") == "1 ,"
     assert client_config("") == " "
