@@ -17,23 +17,20 @@ thousand watchers is a thousand sends in a row.
 import errno
 import os
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import trio
 
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
+from coordination.server.tls import TlsSocket
 from coordination.state.connection import NEW, Connection
 from coordination.state.pipeline import Pipeline
-
-if TYPE_CHECKING:
-    import ssl
-
-    from coordination.server.tls import TlsSocket
 
 RECEIVE_BYTES = 65536
 OUTPUT_BYTES_MAX = 16 << 20
@@ -50,7 +47,7 @@ class Listener(NamedTuple):
     """A socket that accepts; with a context its clients speak TLS."""
 
     sock: socket.socket
-    context: "ssl.SSLContext | None" = None
+    context: ssl.SSLContext | None = None
     verify_client_host: bool = False
 
 
@@ -59,7 +56,7 @@ class Client:
 
     __slots__ = ("connection", "fd", "host", "reading", "sock", "tls", "unsent", "writing")
 
-    def __init__(self, sock: socket.socket, host: str, connection: Connection, tls: "TlsSocket | None") -> None:
+    def __init__(self, sock: socket.socket, host: str, connection: Connection, tls: TlsSocket | None) -> None:
         self.sock = sock
         self.tls = tls
         self.fd = sock.fileno()
@@ -199,7 +196,7 @@ class ClientPort:
         else:
             self._close(client)
 
-    def _decrypt(self, client: Client, tls: "TlsSocket") -> bytes:
+    def _decrypt(self, client: Client, tls: TlsSocket) -> bytes:
         """What recv gives, of a TLS client; the pipeline hears of its certificate before its first byte."""
         established = tls.established
         try:
@@ -337,7 +334,9 @@ class ClientPort:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._per_host[host] = held + 1
-            tls = None if listener.context is None else _tls_socket(sock, listener, host)
+            tls = None
+            if listener.context is not None:
+                tls = TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
             client = self._clients[sock.fileno()] = Client(sock, host, connection, tls)
             self._sessionless.append((self.pipeline.now_ms + SESSIONLESS_MS, connection))
@@ -402,10 +401,3 @@ class ClientPort:
                 if client is not None and client.connection is connection and connection.phase == NEW:
                     self._close(client)
             self._flush()
-
-
-def _tls_socket(sock: socket.socket, listener: Listener, host: str) -> "TlsSocket":
-    from coordination.server.tls import TlsSocket  # only a server with a secure port pays for importing ssl
-
-    assert listener.context is not None
-    return TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from coordination.auth import settings as auth_settings
+from coordination.server import tls
 from coordination.state.ready import Settings
 from coordination.wire.server_connection import WORDS
 
@@ -37,24 +38,6 @@ _KNOWN_AND_IGNORED = frozenset(
         "standaloneEnabled",
         "syncLimit",
         "syncEnabled",
-    )
-)
-# What server/tls reads of `ssl`; named here because importing it is slow, and a mistyped one must be told of.
-_STORE_KEYS = ("location", "type", "password", "passwordPath")
-_SSL_KEYS = frozenset(
-    (
-        *(f"ssl.{store}.{key}" for store in ("keyStore", "trustStore") for key in _STORE_KEYS),
-        "ssl.keyStore.keyLocation",
-        "ssl.clientAuth",
-        "ssl.clientHostnameVerification",
-        "ssl.hostnameVerification",
-        "ssl.protocol",
-        "ssl.enabledProtocols",
-        "ssl.ciphersuites",
-        "ssl.crl",
-        "ssl.ocsp",
-        "ssl.context.supplier.class",
-        "ssl.authProvider",
     )
 )
 
@@ -183,7 +166,7 @@ def build(
                 if key not in reader.read
                 and key not in _KNOWN_AND_IGNORED
                 and not auth_settings.knows(key)
-                and key not in _SSL_KEYS
+                and key not in tls.KEYS
             )
         ),
     )

@@ -17,6 +17,7 @@ import time
 
 import trio
 
+from coordination.server import tls
 from coordination.server.admin import Admin
 from coordination.server.client_port import ClientPort, Listener
 from coordination.server.config import Config, ConfigError
@@ -94,8 +95,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _listen_securely(config: Config, port: int) -> Listener:
-    from coordination.server import tls  # ssl is a slow import, and most servers have no secure port
-
     try:
         settings = tls.settings_from(config.ssl)
         context = tls.server_context(settings)

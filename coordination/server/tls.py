@@ -19,7 +19,6 @@ NettyServerCnxnFactory.
 import os
 import socket
 import ssl
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +34,25 @@ DEFAULT_PROTOCOLS = ("TLSv1.3",)  # as ZooKeeper 3.9 on a Java that has it (X509
 PEM, PKCS12, JKS = "PEM", "PKCS12", "JKS"
 RECEIVE_BYTES = 65536
 SEND_BYTES = 1 << 18  # plain bytes encrypted at a time: what a slow reader makes us hold is bounded by this
+
+_STORE_KEYS = ("location", "type", "password", "passwordPath")
+KEYS = frozenset(
+    (
+        *(f"ssl.{store}.{key}" for store in ("keyStore", "trustStore") for key in _STORE_KEYS),
+        "ssl.keyStore.keyLocation",
+        "ssl.clientAuth",
+        "ssl.clientHostnameVerification",
+        "ssl.hostnameVerification",
+        "ssl.protocol",
+        "ssl.enabledProtocols",
+        "ssl.ciphersuites",
+        "ssl.crl",
+        "ssl.ocsp",
+        "ssl.context.supplier.class",
+        "ssl.authProvider",
+    )
+)
+"""What `settings_from` reads; any other `ssl.` key is unknown, and told of."""
 
 
 class TlsError(Exception):
@@ -237,6 +255,8 @@ def _as_pem_file(data: bytes, settings: TlsSettings, where: str, password: bytes
             os.close(fd)
         return
     # pragma: no cover - other systems: encrypted under a password nobody keeps, for a moment, for us alone
+    import tempfile
+
     with tempfile.NamedTemporaryFile() as file:
         file.write(pem)
         file.flush()

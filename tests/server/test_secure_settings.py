@@ -4,7 +4,7 @@ import pytest
 
 from coordination.auth.schemes import generate_digest
 from coordination.server import tls
-from coordination.server.config import _SSL_KEYS, Config, ConfigError, build
+from coordination.server.config import Config, ConfigError, build
 
 SASL = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
 
@@ -48,8 +48,8 @@ def test_every_key_tls_reads_is_known() -> None:
             return "true" if key == "ssl.clientHostnameVerification" else default
 
     tls.settings_from(Values())
-    assert asked <= _SSL_KEYS
-    assert {key for key in _SSL_KEYS if not key.startswith("ssl.context")} <= asked
+    assert asked <= tls.KEYS
+    assert {key for key in tls.KEYS if not key.startswith("ssl.context")} <= asked
 
 
 @pytest.mark.parametrize(
