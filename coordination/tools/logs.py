@@ -250,7 +250,9 @@ class _Plan:
             plan.kept_in = directory.parent / f"truncated-after-{after:x}-{number}"
         snapshots = [log_scan.scan_snapshot(path) for path in log_scan.snapshots_in(directory)]
         # Snapshots first: one that is newer than the log would bring the forgotten txns back.
-        plan.taken = [report.path for report in snapshots if report.zxid > after]
+        # So would a fuzzy one that was begun before them and holds some of them.
+        newer = [report for report in snapshots if report.zxid > after or report.newest_zxid > after]
+        plan.taken = [report.path for report in newer]
         logs = [log_scan.scan_log(path) for path in log_scan.log_files(directory)]
         for report in reversed(logs):
             if int(report.path.name[4:], 16) <= after:
@@ -258,12 +260,12 @@ class _Plan:
                 break
             plan.taken.append(report.path)
             plan.txns += report.txns
-        base = max((report.zxid for report in snapshots if report.zxid <= after and not report.fault), default=0)
+        base = max((report.zxid for report in snapshots if report not in newer and not report.fault), default=0)
         first = next((report.first_zxid for report in logs if report.last_zxid > base), 0)
         begins_late = first & 0xFFFFFFFF > 1 if base >> 32 != first >> 32 or not base else first > base + 1
         if not plan.nothing and after > base and (begins_late or not logs):
             plan.fault = plan.fault or (
-                f"no sound snapshot at or below 0x{after:x} reaches the log, which begins at 0x{first:x}: "
+                f"no sound snapshot without changes behind 0x{after:x} reaches the log, which begins at 0x{first:x}: "
                 "a server could not start from what is left"
             )
         return plan

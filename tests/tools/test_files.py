@@ -283,6 +283,16 @@ def test_truncating_takes_newer_snapshots_along(run: Run, data: Path) -> None:
     store.close()
 
 
+def test_truncating_takes_a_fuzzy_snapshot_along(run: Run, data: Path) -> None:
+    version = write_log(data, range(1, 10))
+    later = (1, 7, 5, 5, 1, 0, 0, 0, 1)
+    nodes = [("/", b"", -1, (1, 1, 5, 5, 0, 0, 0, 0, 1)), ("/a", b"later", -1, later)]
+    SnapshotWriter(version, 4, {}, {}, nodes).write_all()
+    assert "holds changes up to 0x7" in run("snapshot", "verify", data).out
+    assert "snapshot.4 goes" in run("log", "truncate", "--after", "5", "-n", data).out
+    assert "snapshot.4" not in run("log", "truncate", "--after", "8", "-n", data).out
+
+
 def test_truncating_what_could_not_start_again_is_refused(run: Run, data: Path) -> None:
     write_log(data, range(5, 10))
     write_snapshot(data, 8)
