@@ -188,7 +188,8 @@ def test_the_exit_code_is_the_last_lines(cli: Run, top: str) -> None:
 
 
 def test_closing_and_connecting_again(cli: Run, zk: server.Server, top: str) -> None:
-    ran = cli(stdin=f"close\nls {top}\nclose\nconnect {zk.connect}\nls {top}\nconnect 127.0.0.1:1/\nls {top}\n")
+    lines = f"close\nls {top}\nclose\nconnect {zk.connect}\nls {top}\nconnect 127.0.0.1:1/\nls {top}\n"
+    ran = cli("--connect-timeout", "1s", stdin=lines)
     assert ran.err.count("Not connected") == 3
     assert "[]\n" in ran.out
     assert "state:Closed" in ran.out
