@@ -202,6 +202,7 @@ class Broker:
                 host=self._worker.host,
                 port=self._worker.port,
                 replaced=registration.replaced,
+                session_timeout_ms=zk.session_timeout_ms,
             )
             await self._registered(zk, registration.epoch)
 
@@ -242,6 +243,8 @@ class Broker:
             try:
                 if new.session_timeout_ms != old.session_timeout_ms:
                     await zk.set_session_timeout(new.session_timeout_ms)
+                    # What the server granted, which is not always what was asked for.
+                    self._channel.emit("session_timeout_changed", session_timeout_ms=zk.session_timeout_ms)
                 if new.rack != old.rack:
                     self._worker = replace(self._worker, rack=new.rack)
                     await zk.set(znodes.worker_path(self._id), self._worker.encode())

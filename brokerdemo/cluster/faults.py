@@ -45,6 +45,7 @@ class Faults:
         self._host = host
         self._heard = heard
         self._session_timeout_ms = session_timeout_ms
+        self._granted_ms: dict[int, int] = {}  # per broker: what its server granted, which config can change live
         self._open: dict[str, FaultTimeline] = {}
         self._progress = trio.lowlevel.ParkingLot()
         self._number = 0
@@ -73,6 +74,8 @@ class Faults:
     # -- listening ---------------------------------------------------------------------------------------------------
 
     def _listen(self, event: Event) -> None:
+        if event["event"] in ("broker_registered", "session_timeout_changed") and event.get("session_timeout_ms"):
+            self._granted_ms[event["broker"]] = event["session_timeout_ms"]
         if not self._open:
             return
         moved = False
@@ -174,7 +177,8 @@ class Faults:
         controller = picture.controller
         if controller is not None:
             said["controller"] = {"id": controller[0], "epoch": controller[1]}
-        said["session_timeout_ms"] = self._session_timeout_ms
+        timeout_ms = self._session_timeout_ms
+        said["session_timeout_ms"] = timeout_ms if target == COORDINATOR else self._granted_ms.get(target, timeout_ms)
         if target == COORDINATOR:
             return {**said, "roles": [COORDINATOR]}
         led, follows = picture.led_by(target), picture.followed_by(target)

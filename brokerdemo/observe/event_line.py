@@ -32,7 +32,7 @@ def line(event: JSON, *, clock: str = "", numbered: bool = True) -> str:
     number = f"{seq if seq is not None else '-':>6}  " if numbered else "  "
     head = number + (f"{clock}  " if clock else "")
     fault = f"  [{event['fault']}]" if event.get("fault") else ""
-    return f"{head}{event.get('source', '?'):<12}  {event.get('event', '?'):<20}  {sentence(event)}{fault}".rstrip()
+    return f"{head}{event.get('source', '?'):<12}  {event.get('event', '?'):<23}  {sentence(event)}{fault}".rstrip()
 
 
 def _fields(event: JSON) -> str:
@@ -88,6 +88,7 @@ _SENTENCES: Mapping[str, Callable[[JSON], str]] = {
         f"/workers/{e['broker']} created" + (f", czxid {e['zxid']:#x}" if "zxid" in e else "")
     ),
     "broker_fenced": lambda e: f"broker {e['broker']} found itself deposed: {e.get('reason', '')}",
+    "session_timeout_changed": lambda e: f"broker {e['broker']}: {e['session_timeout_ms']} ms from now on",
     "broker_lost": lambda e: f"/workers/{e['broker']} is gone (by {e.get('by', 'unknown')})",
     "controller_elected": lambda e: f"broker {e['broker']} holds /master at epoch {e['controller_epoch']}",
     "controller_resigned": lambda e: f"broker {e['broker']}, epoch {e['controller_epoch']}: {e.get('reason', '')}",

@@ -99,8 +99,14 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "broker_registered": Kind(
         "broker",
         ("broker", "zxid", "incarnation"),
-        ("host", "port", "replaced"),
-        "/workers/<id> created; zxid = its czxid = the broker epoch",
+        ("host", "port", "replaced", "session_timeout_ms"),
+        "/workers/<id> created; zxid = its czxid = the broker epoch; the session timeout is the one granted",
+    ),
+    "session_timeout_changed": Kind(
+        "broker",
+        ("broker", "session_timeout_ms"),
+        (),
+        "its session goes on with this timeout, as granted by the server",
     ),
     "broker_fenced": Kind(
         "broker", ("broker", "reason"), (), "found itself deposed; serves nothing until it registers again"

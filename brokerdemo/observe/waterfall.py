@@ -306,7 +306,7 @@ def _degraded(fault: JSON) -> Iterable[str]:
     state = fault.get("degraded") or {}
     total, target = state.get("partitions"), fault.get("target")
     of = f" of {total}" if total else ""
-    returns = f" while broker {target} is down" if isinstance(target, int) else ""
+    returns = f" while broker {target} is away" if isinstance(target, int) else ""
     if state.get("under_replicated"):
         yield f"{state['under_replicated']}{of} partitions under-replicated{returns}"
     if state.get("offline"):

@@ -245,14 +245,14 @@ def test_events(fake: Fake, cli: Cli) -> None:
     fake.answers["events"] = lambda request: ([{"event": event}], {"last_seq": 12})
     assert cli("events --json").json == event
     shown = cli("events --since last-fault").out
-    assert "controller_elected    broker 3 holds /master at epoch 2" in shown
+    assert "controller_elected       broker 3 holds /master at epoch 2" in shown
     assert [r["since"] for r in fake.requests] == [0, "last-fault"]
 
 
 def test_an_event_nobody_wrote_a_sentence_for_is_shown_whole(fake: Fake, cli: Cli) -> None:
     event = {"seq": 1, "t_ns": 5, "source": "x", "event": "brand_new", "colour": "blue"}
     fake.answers["events"] = lambda request: ([{"event": event}], {"last_seq": 1})
-    assert cli("events").out.rstrip().endswith("brand_new             colour=blue")
+    assert cli("events").out.rstrip().endswith("brand_new                colour=blue")
 
 
 def test_timeline_svg_is_one_whole_document(fake: Fake, cli: Cli, tmp_path: Path) -> None:
