@@ -11,6 +11,7 @@ Knows no socket and no session.  Answers to the triggerWatch calls in ZooKeeper'
 from coordination.state.connection import Connection
 from coordination.state.data_tree import Change
 from coordination.state.reads import Readable
+from coordination.state.ready import Counters
 from coordination.wire.opcodes import (
     EVENT_CHILDREN_CHANGED,
     EVENT_CREATED,
@@ -23,19 +24,24 @@ from coordination.wire.replies import event
 
 
 class Announcer:
-    def __init__(self, readable: Readable) -> None:
+    def __init__(self, readable: Readable, counters: Counters) -> None:
         self._readable = readable
+        self.counters = counters
         self.dirty: list[Connection] = []
         """Connections whose output was empty and is not any more; whoever takes them empties the list."""
-        self.events_sent = 0
 
     def fire(self, change: Change, zxid: int) -> None:
         """Tell whoever watches what `change` is about; a txn's changes come in the order they were made."""
         type_, path, acl, parent_acl = change
         data_watches, child_watches = self._readable.data_watches, self._readable.child_watches
         told = data_watches.trigger(path)
+        counters = self.counters
         if told:
             self._tell(told, event(type_, path, zxid), acl)
+            if type_ == EVENT_DATA_CHANGED:
+                counters.told_changed.observe(len(told))
+            else:
+                (counters.told_created if type_ == EVENT_CREATED else counters.told_deleted).observe(len(told))
         if type_ == EVENT_DATA_CHANGED:
             return
         parent = path[: path.rfind("/")] or "/"
@@ -48,10 +54,12 @@ class Announcer:
         watchers = child_watches.trigger(parent)
         if watchers:
             self._tell(watchers, event(EVENT_CHILDREN_CHANGED, parent, zxid), parent_acl)
+            counters.told_children.observe(len(watchers))
 
     def _tell(self, watchers: list[Connection], encoded: bytes, acl: tuple[Acl, ...]) -> None:
         """One event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
         dirty = self.dirty
+        sent = 0
         for connection in watchers:
             if acl is not OPEN_ACL and not self._readable.access.allows(acl, PERM_READ, connection.identities):
                 continue
@@ -59,4 +67,7 @@ class Announcer:
             if not out:
                 dirty.append(connection)
             out.append(encoded)
-            self.events_sent += 1
+            connection.events_sent += 1
+            sent += 1
+        self.counters.events_sent += sent
+        self.counters.watch_bytes += sent * len(encoded)

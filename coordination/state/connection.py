@@ -26,8 +26,15 @@ class Connection:
         "auth",
         "closing",
         "deferred",
+        "events_sent",
         "identities",
         "key",
+        "last",
+        "last_latency_ms",
+        "last_reply_ms",
+        "last_zxid",
+        "latency_max_ms",
+        "latency_total_ms",
         "legacy",
         "out",
         "phase",
@@ -38,6 +45,7 @@ class Connection:
         "stalled",
         "waiting",
         "wire",
+        "writes",
     )
 
     def __init__(self, key: int, auth: ConnectionAuth, frame_bytes_max: int, now_ms: int) -> None:
@@ -54,8 +62,20 @@ class Connection:
         self.stalled = False  # its output is full: what it sends is put off until the shell has sent that
         self.deferred: list[Event] = []
         self.legacy = False  # an old client whose ConnectRequest has no readOnly byte
-        self.requests_received = 0
         self.since_ms = now_ms
+        self.last: Event | None = None  # the newest request
+        self.last_zxid = 0  # of the newest reply, which left at last_reply_ms
+        self.last_reply_ms = now_ms
+        self.reset_statistics()
+
+    def reset_statistics(self) -> None:
+        """What `crst` sets to zero; latencies are those of writes, a read is answered at once."""
+        self.requests_received = self.events_sent = self.writes = 0
+        self.last_latency_ms = self.latency_total_ms = self.latency_max_ms = 0
+
+    @property
+    def requests_under_way(self) -> int:
+        return len(self.waiting) + len(self.deferred)
 
     @property
     def host(self) -> str:

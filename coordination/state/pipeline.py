@@ -75,7 +75,8 @@ class Pipeline:
         self.access = settings.auth.access_control()
         self._enforces_auth = bool(settings.auth.enforced_schemes)
         self.readable = Readable(self.tree, self.access)
-        self.announcer = Announcer(self.readable)
+        self.counters = Counters()
+        self.announcer = Announcer(self.readable, self.counters)
         self.sessions = SessionTable(first_session_id(wall_ms))
         self.prep = Prep(
             self.tree,
@@ -86,13 +87,12 @@ class Pipeline:
         )
         self._quota_told_ms: dict[tuple[str, str], int] = {}
         self.connections: dict[int, Connection] = {}
-        self.counters = Counters()
         self.now_ms = 0
         self.wall_ms = wall_ms
         self._proposals: deque[Proposal] = deque()
         self._zxid = 0
         self._persist: list[bytes] = []
-        self._words: list[tuple[Connection, str]] = []
+        self._words: list[tuple[Connection, FourLetterWord]] = []
         self._facts: list[Fact] = []
         self._containers_due_ms: int | None = None
         self._others: dict[type, Callable[[Connection, Any], None]] = {
@@ -179,6 +179,7 @@ class Pipeline:
         count = len(incoming)
         self.counters.received += count
         connection.requests_received += count
+        connection.last = incoming[-1]
         if connection.stalled:
             connection.deferred += incoming
         else:
@@ -200,6 +201,7 @@ class Pipeline:
         if not out:
             self.announcer.dirty.append(connection)
         append, reads, state, zxid = out.append, HANDLERS, self.readable, self.tree.last_zxid
+        connection.last_zxid, connection.last_reply_ms = zxid, self.now_ms
         room = REPLIES_BYTES_MAX
         requests_left = iter(self._screened(connection, incoming) if self._enforces_auth else incoming)
         for request in requests_left:
@@ -262,6 +264,10 @@ class Pipeline:
         self._persist, self.announcer.dirty, self._words, self._facts = [], [], [], []
         return ready
 
+    def reset_statistics(self) -> None:
+        """What `srst` sets to zero."""
+        self.counters = self.announcer.counters = Counters()
+
     @property
     def outstanding(self) -> int:
         """Txns decided and not yet committed."""
@@ -272,6 +278,7 @@ class Pipeline:
     def _connect(self, connection: Connection, request: ConnectRequest) -> None:
         if connection.phase != NEW:
             raise InternalError("two ConnectRequests on one connection")
+        self.counters.connect_requests += 1
         connection.legacy = request.read_only is None
         if request.last_zxid_seen > self.tree.last_zxid:
             # It has seen a future this server does not have: any answer would take it back in time.
@@ -295,6 +302,7 @@ class Pipeline:
         if known is None or known.closing or request.password != password_of(request.session_id):
             self._refuse_session(connection)
             return
+        self.counters.revalidations += 1
         self.sessions.track(known.id, timeout_ms, self.now_ms)
         self._attach(connection, known)
         self._welcome(connection)
@@ -430,8 +438,9 @@ class Pipeline:
     def _commit(self, zxid: int) -> None:
         proposals, tree, settled = self._proposals, self.tree, self.prep.settled
         data_watches, fire = self.readable.data_watches, self.announcer.fire
+        observe = self.counters.update_latency_ms.observe
         changes: list[Change] = []
-        count = total_ms = longest_ms = 0
+        run_ms = run_length = 0  # writes that took equally long, one after the other: most of a batch
         while proposals and proposals[0].header.zxid <= zxid:
             proposal = proposals.popleft()
             header, body, connection = proposal.header, proposal.body, proposal.connection
@@ -451,16 +460,22 @@ class Pipeline:
                     self._end_session(proposal)
             settled(header.zxid)
             took_ms = self.now_ms - proposal.received_ms
-            count += 1
-            total_ms += took_ms
-            if took_ms > longest_ms:
-                longest_ms = took_ms
+            if took_ms != run_ms:
+                if run_length:
+                    observe(run_ms, run_length)
+                run_ms, run_length = took_ms, 0
+            run_length += 1
             if connection is not None and connection.phase is not GONE and connection.waiting:
+                connection.writes += 1
+                connection.last_zxid, connection.last_reply_ms = header.zxid, self.now_ms
+                connection.last_latency_ms = took_ms
+                if took_ms:
+                    connection.latency_total_ms += took_ms
+                    if took_ms > connection.latency_max_ms:
+                        connection.latency_max_ms = took_ms
                 self._answer(connection, proposal, result)
-        counters = self.counters
-        counters.latency_count += count
-        counters.latency_total_ms += total_ms
-        counters.latency_max_ms = max(counters.latency_max_ms, longest_ms)
+        if run_length:
+            observe(run_ms, run_length)
 
     def _answer(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
         waiting = connection.waiting
@@ -570,7 +585,7 @@ class Pipeline:
             return
 
     def _word(self, connection: Connection, word: FourLetterWord) -> None:
-        self._words.append((connection, word.word))
+        self._words.append((connection, word))
 
     def _malformed(self, connection: Connection, request: Malformed) -> None:
         self._fact("request_malformed", opcode=request.opcode, reason=request.reason, session_id=connection.session_id)

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from coordination.auth.settings import AuthSettings
 from coordination.state.connection import Connection
+from coordination.state.summary import Summary
 from coordination.state.txn import TxnBody, TxnHeader
 from coordination.wire.frames import FRAME_BYTES_MAX
+from coordination.wire.server_connection import FourLetterWord
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +67,29 @@ class Ready(NamedTuple):
     persist: list[bytes]
     last_zxid: int
     dirty: list[Connection]
-    words: list[tuple[Connection, str]]
+    words: list[tuple[Connection, FourLetterWord]]
     facts: list[Fact]
 
 
 @dataclass(slots=True)
 class Counters:
-    """What srvr and mntr tell (source: ServerStats); latencies in ms, of writes: a read is answered at once."""
+    """What srvr and mntr tell (source: ServerStats, ServerMetrics).  A read is answered at once: latencies are those of
+    writes.
+    """
 
     received: int = 0
-    latency_count: int = 0
-    latency_total_ms: int = 0
-    latency_min_ms: int = 0
-    latency_max_ms: int = 0
+    update_latency_ms: Summary = field(default_factory=Summary)
+    connect_requests: int = 0
+    revalidations: int = 0
     sessions_expired: int = 0
     auth_failed: int = 0
     violations: int = 0
+    events_sent: int = 0
+    watch_bytes: int = 0
+    told_created: Summary = field(default_factory=Summary)
+    told_deleted: Summary = field(default_factory=Summary)
+    told_changed: Summary = field(default_factory=Summary)
+    told_children: Summary = field(default_factory=Summary)
 
 
 class LastWords(NamedTuple):

@@ -21,13 +21,17 @@ from coordination.wire.records import ConnectRequest, decode_connect_request
 from coordination.wire.requests import DECODERS, HEADER_BYTES, Request
 
 WORDS = frozenset(b"conf cons crst dirs dump envi gtmk hash isro mntr ruok srst srvr stat stmk wchc wchp wchs".split())
+SET_TRACE_MASK = b"stmk"  # the word with an argument: eight bytes
 
 _LENGTH_AND_HEADER = Struct(">iii").unpack_from
 
 
 @dataclass(slots=True)
 class FourLetterWord:
+    """`argument`: the eight bytes that may follow (only stmk has any)."""
+
     word: str
+    argument: bytes = b""
 
 
 @dataclass(slots=True)
@@ -87,8 +91,11 @@ class ServerConnection:
                 length, xid, opcode = _LENGTH_AND_HEADER(buf, pos)
             if length < 0 or length > limit:
                 if self.phase is FIRST and buf[pos : pos + 4] in WORDS:
+                    if left < 12 and buf[pos : pos + 4] == SET_TRACE_MASK:
+                        needed = 12
+                        break
                     self.phase = WORD
-                    events.append(FourLetterWord(buf[pos : pos + 4].decode()))
+                    events.append(FourLetterWord(buf[pos : pos + 4].decode(), buf[pos + 4 : pos + 12]))
                     return events
                 self.phase = BROKEN
                 events.append(Violation(bad_length(length, limit)))
