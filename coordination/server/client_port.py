@@ -11,26 +11,26 @@ thousand watchers is a thousand sends in a row.
 (2) A client that does not read is not read from; one that lets OUTPUT_BYTES_MAX pile up is closed.
 (3) No client can hold the others up: a round reads at most RECEIVE_BYTES of each, and serving yields to trio's other
     tasks at least every ROUNDS_MS.
-(4) A connection without a ConnectRequest after SESSIONLESS_MS is closed.
+(4) A connection without a ConnectRequest after `sessionless_ms` is closed.
 """
 
 import errno
 import os
 import socket
-import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
+from coordination.server.client import Client, Listener, Traffic
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
 from coordination.server.tls import TlsSocket
 from coordination.state.connection import NEW, Connection
 from coordination.state.pipeline import Pipeline
+from coordination.wire.server_connection import FourLetterWord
 
 RECEIVE_BYTES = 65536
 OUTPUT_BYTES_MAX = 16 << 20
@@ -43,41 +43,18 @@ GATHER_SHARE = 0.5  # of a sync, at most
 GATHER_QUIET_NS = 60_000
 
 
-class Listener(NamedTuple):
-    """A socket that accepts; with a context its clients speak TLS."""
-
-    sock: socket.socket
-    context: ssl.SSLContext | None = None
-    verify_client_host: bool = False
-
-
-class Client:
-    """One socket and what it could not take yet."""
-
-    __slots__ = ("connection", "fd", "host", "reading", "sock", "tls", "unsent", "writing")
-
-    def __init__(self, sock: socket.socket, host: str, connection: Connection, tls: TlsSocket | None) -> None:
-        self.sock = sock
-        self.tls = tls
-        self.fd = sock.fileno()
-        self.host = host
-        self.connection = connection
-        self.unsent = b""
-        self.reading = True
-        self.writing = False
-
-
 class ClientPort:
     def __init__(
         self,
         pipeline: Pipeline,
         listeners: Sequence[Listener],
         journal: Journal,
-        answer_word: Callable[[str], str],
+        answer_word: Callable[[FourLetterWord, Connection], str],
         *,
         connections_per_host_max: int = 60,
         connections_max: int = 0,
         outstanding_max: int = OUTSTANDING_MAX,
+        sessionless_ms: int = SESSIONLESS_MS,
     ) -> None:
         self.pipeline = pipeline
         self.writer: LogWriter
@@ -88,6 +65,8 @@ class ClientPort:
         self._connections_per_host_max = connections_per_host_max
         self._connections_max = connections_max
         self._outstanding_max = outstanding_max
+        self.sessionless_ms = sessionless_ms
+        self.traffic = Traffic()
         self._clients: dict[int, Client] = {}
         self._per_host: dict[str, int] = {}
         self._sessionless: deque[tuple[int, Connection]] = deque()
@@ -103,6 +82,11 @@ class ClientPort:
     @property
     def connection_count(self) -> int:
         return len(self._clients)
+
+    @property
+    def clients(self) -> Iterable[Client]:
+        """Every open connection, the oldest first."""
+        return self._clients.values()
 
     async def run(self, writer: LogWriter) -> None:
         """Serve until cancelled; an error of the log comes out of here."""
@@ -189,6 +173,7 @@ class ClientPort:
         except OSError:
             data = b""
         if data:
+            self.traffic.bytes_received += len(data)
             connection = client.connection
             self.pipeline.receive(connection, data)
             if connection.waiting:
@@ -203,6 +188,7 @@ class ClientPort:
             data = tls.receive()
         except OSError as error:
             if not isinstance(error, (BlockingIOError, ConnectionError)):
+                self.traffic.handshakes_failed += 1
                 self._journal.write("tls_refused", host=client.host, reason=str(error))
             raise
         if tls.pending:
@@ -226,7 +212,7 @@ class ClientPort:
             self.after_commit()
         clients = self._clients
         for connection, word in words:
-            connection.out.append(self._answer_word(word).encode())
+            connection.out.append(self._answer_word(word, connection).encode())
             connection.closing = True
             dirty.append(connection)
         for connection in dirty:
@@ -264,6 +250,7 @@ class ClientPort:
             except OSError:
                 self._close(client)
                 return
+            self.traffic.bytes_sent += sent
             if sent < len(data):
                 self._keep_unsent(client, data[sent:])
                 return
@@ -328,6 +315,7 @@ class ClientPort:
             elif 0 < self._connections_max <= len(self._clients):
                 too_many = f"{len(self._clients)} connections in all (maxCnxns)"
             if too_many:
+                self.traffic.rejected += 1
                 self._journal.write("connection_refused", host=host, reason=too_many)
                 sock.close()
                 continue
@@ -338,8 +326,8 @@ class ClientPort:
             if listener.context is not None:
                 tls = TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
-            client = self._clients[sock.fileno()] = Client(sock, host, connection, tls)
-            self._sessionless.append((self.pipeline.now_ms + SESSIONLESS_MS, connection))
+            client = self._clients[sock.fileno()] = Client(sock, host, int(address[1]), connection, tls)
+            self._sessionless.append((self.pipeline.now_ms + self.sessionless_ms, connection))
             self._poller.add(client.fd)
             if self._paused:
                 self._watch(client)
@@ -356,6 +344,7 @@ class ClientPort:
     def _close(self, client: Client) -> None:
         if self._clients.pop(client.fd, None) is None:
             return
+        self.traffic.dropped += 1
         self.pipeline.closed(client.connection)
         self._poller.remove(client.fd)
         if client.tls is not None:
@@ -399,5 +388,6 @@ class ClientPort:
                 connection = self._sessionless.popleft()[1]
                 client = self._clients.get(connection.key)
                 if client is not None and client.connection is connection and connection.phase == NEW:
+                    self.traffic.sessionless_expired += 1
                     self._close(client)
             self._flush()

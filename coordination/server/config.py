@@ -67,6 +67,8 @@ class Config:
     """Txns under way, above which no client is read from until the log has caught up."""
     words: frozenset[str] = frozenset(("srvr",))
     force_sync: bool = True
+    listen_backlog: int = -1
+    """How many connections may wait to be accepted; -1: as many as this server likes."""
     prealloc_bytes: int = 64 << 20
     snap_count: int = SNAP_COUNT_DEFAULT
     snap_retain_count: int = 3

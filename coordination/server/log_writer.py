@@ -21,22 +21,37 @@ import threading
 import time
 from collections.abc import Callable
 
+from coordination.state.summary import Summary
 from coordination.storage import TransactionLog
 
 TO_THREAD_ABOVE_US = 2000.0
 TO_INLINE_BELOW_US = 1000.0
 THREAD_SWITCH_INTERVAL_S = 0.0002
 _WEIGHT = 0.1
+SLOW_SYNC_MS = 1000  # fsync.warningthresholdms
 
 
 class LogWriter:
-    def __init__(self, log: TransactionLog, persisted: Callable[[int], None], *, sync: bool = True) -> None:
+    def __init__(
+        self,
+        log: TransactionLog,
+        persisted: Callable[[int], None],
+        *,
+        sync: bool = True,
+        slow_sync_ms: int = SLOW_SYNC_MS,
+        slow: Callable[[int], None] = lambda took_ms: None,
+    ) -> None:
+        """`slow` hears of each sync that took longer than `slow_sync_ms`, in the thread that did it."""
         self._log = log
         self._persisted = persisted
         self._sync_wanted = sync
         self.sync_us = 0.0
         """Moving average of one sync."""
         self.syncs = 0
+        self.slow_syncs = 0
+        self._slow_sync_ms = slow_sync_ms
+        self._slow = slow
+        self.reset_statistics()
         self.busy = False
         self._gathered: list[bytes] = []
         self._gathered_zxid = 0
@@ -49,6 +64,10 @@ class LogWriter:
         self._ending = False
         self._done_read, self._done_write = os.pipe()
         os.set_blocking(self._done_read, False)
+
+    def reset_statistics(self) -> None:
+        self.sync_ms = Summary()
+        self.batch_sizes = Summary()
 
     def fileno(self) -> int:
         """Readable when the thread has finished a batch; then call `finished`."""
@@ -113,6 +132,7 @@ class LogWriter:
 
     def _write(self, payloads: list[bytes]) -> None:
         self._log.append(payloads)
+        self.batch_sizes.observe(len(payloads))
         if self._sync_wanted:
             begin = time.perf_counter_ns()
             self._log.sync()
@@ -120,6 +140,11 @@ class LogWriter:
 
     def _measure(self, took_ns: int) -> None:
         self.syncs += 1
+        took_ms = took_ns // 1_000_000
+        self.sync_ms.observe(took_ms)
+        if took_ms > self._slow_sync_ms:
+            self.slow_syncs += 1
+            self._slow(took_ms)
         self.sync_us += (took_ns / 1000 - self.sync_us) * (_WEIGHT if self.syncs > 1 else 1)
         if self.sync_us > TO_THREAD_ABOVE_US:
             self._threaded = True

@@ -18,12 +18,14 @@ import time
 import trio
 
 from coordination.server import tls
-from coordination.server.admin import Admin
-from coordination.server.client_port import ClientPort, Listener
+from coordination.server.client import Listener
+from coordination.server.client_port import ClientPort
 from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
+from coordination.server.readings import Disk, Readings
 from coordination.server.snapshots import Snapshotter, write_first
+from coordination.server.words import Words
 from coordination.state.pipeline import Pipeline
 from coordination.storage import MemoryLog, StorageError, TransactionLog, TxnSnapLog
 
@@ -122,6 +124,7 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
     for key in config.ignored:
         journal.write("config_unknown_key", key=key)
     store = None
+    disk = Disk()
     log: TransactionLog = MemoryLog()
     if config.data_dir is not None:
         store = TxnSnapLog.open(
@@ -131,33 +134,44 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
             retain_count=config.snap_retain_count,
         )
         log = store.log
-        _recover(pipeline, store, journal)
+        _recover(pipeline, store, journal, disk)
     # What was loaded lives as long as the server: the collector need not look at it again.  The thresholds: a server
     # makes garbage without cycles, and a full collection over a large tree is a pause.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     writer = LogWriter(log, pipeline.persisted, sync=config.force_sync)
-    admin: Admin
+    words: Words
     port = ClientPort(
         pipeline,
         listeners,
         journal,
-        lambda word: admin.answer(word),
+        lambda word, connection: words.answer(word, connection),
         connections_per_host_max=config.max_client_connections,
         connections_max=config.max_connections,
         outstanding_max=config.outstanding_max,
     )
-    admin = Admin(config, pipeline, lambda: port.connection_count, lambda: writer.sync_us)
+    numbers = [each.sock.getsockname()[1] for each in listeners]
+    readings = Readings(
+        config,
+        pipeline,
+        port,
+        writer,
+        client_port=None if config.port is None else numbers[0],
+        secure_client_port=None if config.secure_port is None else numbers[-1],
+        disk=disk,
+    )
+    words = Words(readings)
     try:
         async with trio.open_nursery() as nursery:
             if store is not None:
                 purge = config.purge_interval_h > 0
-                snapshots = Snapshotter(pipeline, store, writer, journal, snap_count=config.snap_count, purge=purge)
+                snapshots = Snapshotter(
+                    pipeline, store, writer, journal, disk, snap_count=config.snap_count, purge=purge
+                )
                 port.after_commit = snapshots.committed
                 nursery.start_soon(snapshots.run)
             nursery.start_soon(_end_at_signal, nursery.cancel_scope)
-            numbers = [each.sock.getsockname()[1] for each in listeners]
             number = numbers[0]
             journal.write("serving", host=config.host, port=number, data=str(config.data_dir or "in memory"))
             if config.secure_port is not None:
@@ -180,7 +194,7 @@ async def _end_at_signal(scope: trio.CancelScope) -> None:
             return
 
 
-def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal) -> None:
+def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk) -> None:
     begin = time.monotonic()
     for repair in store.repairs:
         journal.write("log_repaired", what=str(repair))
@@ -190,14 +204,19 @@ def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal) -> None:
             journal.write("snapshot_passed_over", what=str(damaged))
         if restored.snapshot is not None:
             pipeline.load(restored.snapshot.sessions, restored.snapshot.acls, restored.snapshot.nodes(), restored.zxid)
+            disk.snapshot_load_ms.observe(int((time.monotonic() - begin) * 1000))
+        loaded = time.monotonic()
         for _, payload in restored.txns():
             pipeline.replay(payload)
             count += 1
+        disk.txns_loaded.observe(count)
+        disk.txns_load_ms.observe(int((time.monotonic() - loaded) * 1000))
         fresh = restored.fresh
     if fresh:
         write_first(pipeline, store)
     pipeline.recovered()
     took_ms = round((time.monotonic() - begin) * 1000, 1)
+    disk.init_ms.observe(int(took_ms))
     journal.write(
         "recovered",
         zxid=pipeline.tree.last_zxid,

@@ -17,6 +17,7 @@ import trio
 
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
+from coordination.server.readings import Disk
 from coordination.state.pipeline import Pipeline
 from coordination.storage import SnapshotWriter, StorageError, TxnSnapLog
 
@@ -33,6 +34,7 @@ class Snapshotter:
         store: TxnSnapLog,
         writer: LogWriter,
         journal: Journal,
+        disk: Disk,
         *,
         snap_count: int,
         purge: bool,
@@ -42,6 +44,7 @@ class Snapshotter:
         self._store = store
         self._writer = writer
         self._journal = journal
+        self._disk = disk
         self._snap_count = snap_count
         self._purge = purge
         self._due_at = 0
@@ -84,9 +87,11 @@ class Snapshotter:
                 raise
             removed = await trio.to_thread.run_sync(self._store.purge) if self._purge else []
         except (StorageError, OSError) as error:
+            self._disk.snapshot_errors += 1
             self._journal.write("snapshot_failed", zxid=zxid, what=str(error))
             return
         took_ms = round((time.monotonic() - begin) * 1000, 1)
+        self._disk.snapshot_ms.observe(int(took_ms))
         self._journal.write(
             "snapshot_written", zxid=zxid, took_ms=took_ms, znodes=len(tree.nodes), removed=len(removed)
         )

@@ -300,7 +300,7 @@ def _trusted_from_pkcs12(data: bytes, password: bytes, where: str) -> bytes:
 def _no_cryptography(where: str) -> TlsError:
     return TlsError(
         f"{where}: a PKCS#12 file, and the package cryptography, which reads it, is not installed. "
-        "Install brokerdemo[pkcs12], or give the same in PEM"
+        "Install brokerdemo[tls], or give the same in PEM"
     )
 
 

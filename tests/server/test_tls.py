@@ -18,7 +18,8 @@ from cryptography.x509 import load_pem_x509_certificate
 from coordination.auth.settings import read
 from coordination.secret import Secret
 from coordination.server import tls
-from coordination.server.client_port import ClientPort, Listener
+from coordination.server.client import Listener
+from coordination.server.client_port import ClientPort
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.tls import TlsError, TlsSettings, TlsSocket, server_context, settings_from
@@ -142,7 +143,7 @@ def test_settings_show_no_password(files: Path) -> None:
 
 def test_pkcs12_without_cryptography_says_what_to_install(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cryptography.hazmat.primitives.serialization", None)
-    with pytest.raises(TlsError, match=r"brokerdemo\[pkcs12\]"):
+    with pytest.raises(TlsError, match=r"brokerdemo\[tls\]"):
         server_context(settings(files, keyStore_location="FILE/server.p12", keyStore_password="sesame"))
 
 
@@ -385,7 +386,8 @@ class SecureServer:
 
     def __init__(self, context: ssl.SSLContext, listener: socket.socket) -> None:
         self.pipeline = Pipeline(replace(Settings(), auth=read({}, secure=True)), 1_700_000_000_000)
-        self.port = ClientPort(self.pipeline, [Listener(listener, context)], Journal("error"), lambda word: f"{word}!")
+        listeners = [Listener(listener, context)]
+        self.port = ClientPort(self.pipeline, listeners, Journal("error"), lambda word, _: word.word + "!")
 
     async def serve(self) -> None:
         writer = LogWriter(MemoryLog(), self.pipeline.persisted, sync=False)

@@ -1,0 +1,56 @@
+"""What the client port keeps per socket, and what it counts.
+
+In and out: fields.  Decides nothing.  Answers to the socket half of ZooKeeper's NIOServerCnxn.
+"""
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from coordination.server.tls import TlsSocket
+from coordination.state.connection import Connection
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went through since the start, or the last srst."""
+
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    sessionless_expired: int = 0
+    handshakes_failed: int = 0
+
+
+class Listener(NamedTuple):
+    """A socket that accepts; with a context its clients speak TLS."""
+
+    sock: socket.socket
+    context: ssl.SSLContext | None = None
+    verify_client_host: bool = False
+
+
+class Client:
+    """One socket and what it could not take yet."""
+
+    __slots__ = ("connection", "fd", "host", "port", "reading", "sock", "tls", "unsent", "writing")
+
+    def __init__(
+        self, sock: socket.socket, host: str, port: int, connection: Connection, tls: TlsSocket | None
+    ) -> None:
+        self.sock = sock
+        self.tls = tls
+        self.fd = sock.fileno()
+        self.host = host
+        self.port = port
+        self.connection = connection
+        self.unsent = b""
+        self.reading = True
+        self.writing = False
+
+    @property
+    def interest(self) -> int:
+        """What its socket waits for, as java.nio counts it: 1 to read, 4 to write."""
+        return (1 if self.reading else 0) | (4 if self.writing else 0)

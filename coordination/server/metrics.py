@@ -1,0 +1,147 @@
+"""The figures of `mntr` and /metrics: one catalogue, under ZooKeeper's names.
+
+In: Readings.  Out: metrics, each a name, a kind and a value; and the same flattened, as `mntr` lists them.
+Knows no output format.  Answers to ZooKeeper's ServerMetrics, MonitorCommand and DefaultMetricsProvider.
+
+(1) A name means here what it means there, and its value was measured.  What a server of one, without Java's queues,
+    has no value for is left out, not shown as zero.
+"""
+
+import os
+import resource
+from collections.abc import Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from coordination.server.readings import VERSION_LINE, Readings
+from coordination.state.summary import Summary
+
+GAUGE: Final = "gauge"
+COUNTER: Final = "counter"
+BASIC: Final = "summary"
+ADVANCED: Final = "summary with percentiles"
+PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
+Number: TypeAlias = int | float
+
+
+class Metric(NamedTuple):
+    name: str
+    kind: str
+    value: Number | Summary
+
+
+def collect(readings: Readings) -> Iterator[Metric]:
+    """Every metric, with its value now."""
+    for name, value in _gauges(readings):
+        yield Metric(name, GAUGE, value)
+    for name, value in _counters(readings):
+        yield Metric(name, COUNTER, value)
+    for name, kind, summary in _summaries(readings):
+        yield Metric(name, kind, summary)
+
+
+def monitor(readings: Readings) -> Iterator[tuple[str, Number | str]]:
+    """What `mntr` lists, without its prefix."""
+    yield "version", VERSION_LINE
+    yield "server_state", "standalone"
+    for name, kind, value in collect(readings):
+        if isinstance(value, Summary):
+            yield f"avg_{name}", value.average
+            yield f"min_{name}", value.least
+            yield f"max_{name}", value.most
+            yield f"cnt_{name}", value.count
+            yield f"sum_{name}", value.total
+            if kind == ADVANCED:
+                for label, share in PERCENTILES:
+                    yield f"{label}_{name}", value.percentile(share)
+        else:
+            yield name, value
+
+
+def _gauges(readings: Readings) -> Iterator[tuple[str, Number]]:
+    pipeline = readings.pipeline
+    tree, readable, counters = pipeline.tree, pipeline.readable, pipeline.counters
+    yield "ephemerals_count", sum(map(len, tree.ephemerals.values()))
+    yield "num_alive_connections", readings.port.connection_count
+    yield "avg_latency", readings.latency_average_ms
+    yield "min_latency", readings.latency_min_ms
+    yield "max_latency", counters.update_latency_ms.most
+    yield "outstanding_requests", pipeline.outstanding
+    yield "znode_count", readings.node_count
+    yield "global_sessions", len(pipeline.sessions)
+    yield "local_sessions", 0
+    yield "watch_count", len(readable.data_watches) + len(readable.child_watches)
+    yield "approximate_data_size", tree.data_bytes
+    yield "packets_sent", readings.packets_sent
+    yield "packets_received", counters.received
+    yield "auth_failed_count", counters.auth_failed
+    yield "connection_drop_probability", 0.0
+    yield "uptime", readings.uptime_ms
+    yield "open_file_descriptor_count", _open_files()
+    yield "max_file_descriptor_count", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    local, remote, shaking = _tls_connections(readings)
+    yield "non_mtls_local_conn_count", local
+    yield "non_mtls_remote_conn_count", remote
+    yield "outstanding_tls_handshake", shaking
+
+
+def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
+    counters, traffic = readings.pipeline.counters, readings.port.traffic
+    txns = readings.writer.batch_sizes.total
+    yield "bytes_received_count", traffic.bytes_received
+    yield "response_bytes", max(0, traffic.bytes_sent - counters.watch_bytes)
+    yield "watch_bytes", counters.watch_bytes
+    yield "connection_request_count", counters.connect_requests
+    yield "connection_revalidate_count", counters.revalidations
+    yield "connection_rejected", traffic.rejected
+    yield "connection_drop_count", traffic.dropped
+    yield "sessionless_connections_expired", traffic.sessionless_expired
+    yield "stale_sessions_expired", counters.sessions_expired
+    yield "unsuccessful_handshake", traffic.handshakes_failed
+    yield "prep_processor_request_queued", counters.received
+    yield "sync_processor_request_queued", txns
+    yield "outstanding_changes_queued", txns
+    yield "outstanding_changes_removed", txns - readings.pipeline.outstanding if txns else 0
+    yield "snapshot_error_count", readings.disk.snapshot_errors
+    # Such an error ends this server: whoever can ask sees none.
+    yield "unrecoverable_error_count", 0
+
+
+def _summaries(readings: Readings) -> Iterator[tuple[str, str, Summary]]:
+    counters, writer, disk = readings.pipeline.counters, readings.writer, readings.disk
+    yield "fsynctime", BASIC, writer.sync_ms
+    yield "sync_processor_batch_size", BASIC, writer.batch_sizes
+    yield "snapshottime", BASIC, disk.snapshot_ms
+    yield "dbinittime", BASIC, disk.init_ms
+    yield "startup_snap_load_time", BASIC, disk.snapshot_load_ms
+    yield "startup_txns_loaded", BASIC, disk.txns_loaded
+    yield "startup_txns_load_time", BASIC, disk.txns_load_ms
+    yield "node_created_watch_count", BASIC, counters.told_created
+    yield "node_deleted_watch_count", BASIC, counters.told_deleted
+    yield "node_changed_watch_count", BASIC, counters.told_changed
+    yield "node_children_watch_count", BASIC, counters.told_children
+    yield "updatelatency", ADVANCED, counters.update_latency_ms
+
+
+def _open_files() -> int:
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return len(os.listdir(directory)) - 1  # the listing itself holds one
+        except OSError:
+            continue
+    return -1
+
+
+def _tls_connections(readings: Readings) -> tuple[int, int, int]:
+    """TLS clients without a certificate, from here and from elsewhere; and handshakes under way."""
+    local = remote = shaking = 0
+    for client in readings.port.clients:
+        if client.tls is None:
+            continue
+        if not client.tls.established:
+            shaking += 1
+        elif client.tls.certificate is None:
+            if client.host.startswith("127.") or client.host == "::1":
+                local += 1
+            else:
+                remote += 1
+    return local, remote, shaking
