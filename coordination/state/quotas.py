@@ -64,7 +64,7 @@ def parse(data: bytes | None) -> dict[str, int]:
 
 
 def encode(numbers: Mapping[str, int]) -> bytes:
-    """As StatsTrack writes it: count and bytes first; the odd `=` before the rest lets readers before 3.5 stop there."""
+    """As StatsTrack writes it: count and bytes first; the odd `=` before the rest stops readers before 3.5 there."""
     text = f"{COUNT}={numbers.get(COUNT, -1)},{BYTES}={numbers.get(BYTES, -1)}"
     more = sorted(numbers.keys() - {COUNT, BYTES})
     return (text + ("=" if more else "") + "".join(f";{key}={numbers[key]}" for key in more)).encode()
