@@ -62,11 +62,13 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         zoo_cfg = parse_properties(options.config.read_text()) if options.config else {}
         properties = parse_properties(options.props.read_text()) if options.props else {}
+        dynamic_file = properties.get("dynamicConfigFile") or zoo_cfg.get("dynamicConfigFile")
+        dynamic = parse_properties(Path(dynamic_file).read_text()) if dynamic_file else None
         jaas_file = properties.get("java.security.auth.login.config")
         jaas_text = Path(jaas_file).read_text() if jaas_file else None
-        config = build(zoo_cfg, properties, given, jaas_text=jaas_text)
+        config = build(zoo_cfg, properties, given, jaas_text=jaas_text, dynamic=dynamic)
     except (OSError, UnicodeDecodeError) as error:
-        print(f"Cannot read the settings: {error}. Check the path given with --config or --props.", file=sys.stderr)
+        print(f"Cannot read the settings: {error}. Check the paths given, and those inside the files.", file=sys.stderr)
         return EXIT_USAGE
     except ConfigError as error:
         print(f"Cannot use the settings: {error}", file=sys.stderr)

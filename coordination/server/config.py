@@ -1,11 +1,13 @@
 """Settings: zoo.cfg, a file of properties and command line options become one frozen Config.
 
-In: texts of `key=value` lines and the options given.  Out: a Config, and the keys nobody knows (to be warned about).
+In: texts of `key=value` lines and the options given.  Out: a Config, and what the user should be warned about.
 Reads no file itself and touches nothing outside.  Answers to QuorumPeerConfig and ServerConfig.
 
-(1) An option given on the command line wins over the properties, those over zoo.cfg.
-(2) What this server cannot do and a wrong success would follow from (several members) is refused; anything else that is
-    unknown is only reported.
+(1) An option given on the command line wins over the properties, those over zoo.cfg.  A property is named with or
+    without its prefix `zookeeper.`; in zoo.cfg `x.y` is the property `zookeeper.x.y`, as in ZooKeeper.
+(2) What this server cannot do and a wrong success would follow from (several members, an unknown metrics provider, an
+    admin server over TLS) is refused; anything else that is unknown is only reported, once each.
+(3) Ports of operators (admin, metrics) are on loopback unless an address is given, and off unless asked for.
 """
 
 from collections.abc import Mapping
@@ -14,36 +16,61 @@ from pathlib import Path
 from typing import Any
 
 from coordination.auth import settings as auth_settings
-from coordination.server import tls
+from coordination.server import config_keys, tls
+from coordination.server.config_reader import ConfigError, ConfigReader
+from coordination.server.properties import parse_properties
 from coordination.state.ready import Settings
 from coordination.wire.server_connection import WORDS
 
+__all__ = ["ALL_WORDS", "AdminSettings", "Config", "ConfigError", "LogSettings", "MetricsSettings", "build"]
+__all__ += ["parse_properties"]
+
 ALL_WORDS = frozenset(word.decode() for word in WORDS)
 SNAP_COUNT_DEFAULT = 100_000
-
-# Keys of zoo.cfg that mean something elsewhere in ZooKeeper and nothing for a server of one: known, ignored.
-_KNOWN_AND_IGNORED = frozenset(
-    (
-        "admin.enableServer",
-        "admin.serverPort",
-        "clientPortListenBacklog",
-        "electionAlg",
-        "initLimit",
-        "localSessionsEnabled",
-        "localSessionsUpgradingEnabled",
-        "metricsProvider.className",
-        "peerType",
-        "readonlymode.enabled",
-        "serverCnxnFactory",
-        "standaloneEnabled",
-        "syncLimit",
-        "syncEnabled",
-    )
+PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
+_OTHER_PROVIDERS = (
+    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
+    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
 )
+_SECRETS = ("password", "digest", "secret", "token")
 
 
-class ConfigError(Exception):
-    """The settings cannot be used; the message says which, why and what to do."""
+@dataclass(frozen=True, slots=True)
+class AdminSettings:
+    """The admin server over HTTP; None in Config: off."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    command_url: str = "/commands"
+    idle_timeout_ms: int = 30_000
+    allowed_hosts: tuple[str, ...] = ()
+    """Names a browser or a proxy may know this server by, beside localhost and the address connected to."""
+    token_file: Path | None = None
+    """Holds the token that commands with an effect ask for; without it there are none."""
+    snapshot_enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """/metrics for Prometheus; None in Config: off."""
+
+    host: str = "127.0.0.1"
+    port: int = 7000
+    allowed_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """The server's own log; the names are those of ZooKeeper's logback.xml."""
+
+    level: str = "info"
+    """Of the file (log.threshold)."""
+    console_level: str | None = None
+    """None: as --log-level says; with a file, errors only."""
+    file: Path | None = None
+    file_bytes_max: int = 256 << 20
+    file_count: int = 20
+    """How many older files are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +101,19 @@ class Config:
     snap_retain_count: int = 3
     purge_interval_h: int = 0
     """0, ZooKeeper's default: nothing is ever removed. Otherwise old files go after each snapshot."""
+    log: LogSettings = LogSettings()
+    admin: AdminSettings | None = None
+    metrics: MetricsSettings | None = None
+    slow_sync_ms: int = 1000
+    sessionless_ms: int = 10_000
+    text: str = ""
+    """zoo.cfg as it was read, secrets masked."""
     ignored: tuple[str, ...] = ()
     """Keys nobody knows."""
-
-
-def parse_properties(text: str) -> dict[str, str]:
-    """`key=value` lines; `#` and `!` begin comments, a backslash at the end of a line continues it."""
-    found: dict[str, str] = {}
-    for raw in text.replace("\\\n", "").splitlines():
-        line = raw.strip()
-        if not line or line[0] in "#!":
-            continue
-        key, _, value = line.partition("=")
-        found[key.strip()] = value.strip()
-    return found
+    meant: Mapping[str, str] = field(default_factory=dict)
+    """Of those, the known key each is probably meant to be."""
+    warnings: tuple[str, ...] = ()
+    """What else the user should hear of."""
 
 
 def build(
@@ -96,33 +122,27 @@ def build(
     options: Mapping[str, Any],
     *,
     jaas_text: str | None = None,
+    dynamic: Mapping[str, str] | None = None,
 ) -> Config:
     """Put the three together; options that are None were not given.  ConfigError names key and value.
 
     `jaas_text`: what the file says that the property `java.security.auth.login.config` names.
+    `dynamic`: what the file says that `dynamicConfigFile` names.
     """
-    merged = dict(zoo_cfg)
-    for key, value in properties.items():
-        short = key.removeprefix("zookeeper.")
-        merged[short] = value
-    reader = _Reader(merged)
-    members = [key for key in merged if key.startswith("server.")]
-    if len(members) > 1:
-        raise ConfigError(
-            f"zoo.cfg names {len(members)} members ({', '.join(sorted(members))}), and this server cannot form an "
-            "ensemble yet. Remove the server.N lines to run it alone, or use Apache ZooKeeper for an ensemble."
-        )
-    for member in members:
-        merged.pop(member)
+    merged = {**zoo_cfg, **(dynamic or {})}
+    merged.update((key.removeprefix("zookeeper."), value) for key, value in properties.items())
+    reader = ConfigReader(merged)
+    reader.has("dynamicConfigFile")
+    _alone(merged)
     tick_ms = options.get("tick_time_ms") or reader.integer("tickTime", 2000, at_least=1)
-    least = reader.integer("minSessionTimeout", -1)
-    most = reader.integer("maxSessionTimeout", -1)
+    least = reader.integer("minSessionTimeout", -1, at_least=-1)
+    most = reader.integer("maxSessionTimeout", -1, at_least=-1)
     least = options.get("min_session_timeout_ms") or (2 * tick_ms if least == -1 else least)
     most = options.get("max_session_timeout_ms") or (20 * tick_ms if most == -1 else most)
     if least > most:
         raise ConfigError(f"minSessionTimeout ({least} ms) is above maxSessionTimeout ({most} ms); swap or widen them.")
-    secure = "secureClientPort" in merged
-    only_secure = secure and "clientPort" not in merged
+    secure = reader.has("secureClientPort")
+    only_secure = secure and not reader.has("clientPort")
     named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
     try:
         auth = auth_settings.read(named, jaas_text=jaas_text, secure=secure)
@@ -132,47 +152,127 @@ def build(
         tick_time_ms=tick_ms,
         min_session_timeout_ms=least,
         max_session_timeout_ms=most,
-        frame_bytes_max=reader.number_of_bytes("jute.maxbuffer", 0xFFFFF),
+        frame_bytes_max=reader.integer("jute.maxbuffer", 0xFFFFF, at_least=64),
         container_check_ms=reader.integer("znode.container.checkIntervalMs", 60_000, at_least=1),
         extended_types=reader.flag("extendedTypesEnabled", False),
         enforce_quota=reader.flag("enforceQuota", False),
         auth=auth,
         reconfig_enabled=reader.flag("reconfigEnabled", False),
     )
+    data, data_log = reader.text("dataDir", ""), reader.text("dataLogDir", "")
     config = Config(
         host=reader.text("clientPortAddress", "127.0.0.1"),
-        port=None if only_secure else reader.integer("clientPort", 2181, at_least=0),
+        port=None if only_secure else reader.port("clientPort", 2181),
         secure_host=reader.text("secureClientPortAddress", reader.text("clientPortAddress", "127.0.0.1")),
-        secure_port=reader.integer("secureClientPort", 0, at_least=0) if secure else None,
+        secure_port=reader.port("secureClientPort", 0) if secure else None,
         ssl={key: value for key, value in merged.items() if key.startswith("ssl.")},
+        data_dir=Path(data) if data else None,
+        data_log_dir=Path(data_log) if data_log else None,
         pipeline=pipeline,
         max_client_connections=reader.integer("maxClientCnxns", 60, at_least=0),
         max_connections=reader.integer("maxCnxns", 0, at_least=0),
         outstanding_max=reader.integer("globalOutstandingLimit", 10_000, at_least=1),
         words=_words(reader.text("4lw.commands.whitelist", "srvr")),
         force_sync=reader.flag("forceSync", True),
+        listen_backlog=reader.integer("clientPortListenBacklog", -1, at_least=-1),
         prealloc_bytes=reader.integer("preAllocSize", 64 << 10, at_least=0) << 10,
         snap_count=reader.integer("snapCount", SNAP_COUNT_DEFAULT, at_least=2),
-        snap_retain_count=reader.integer("autopurge.snapRetainCount", 3, at_least=3),
-        purge_interval_h=reader.integer("autopurge.purgeInterval", 0, at_least=0),
+        # Fewer than three is raised to three, as there.
+        snap_retain_count=max(3, reader.integer("autopurge.snapRetainCount", 3)),
+        purge_interval_h=max(0, reader.integer("autopurge.purgeInterval", 0)),
+        log=_log(reader),
+        admin=_admin(reader),
+        metrics=_metrics(reader),
+        slow_sync_ms=reader.integer("fsync.warningthresholdms", 1000, at_least=0),
+        sessionless_ms=reader.integer("nio.sessionlessCnxnTimeout", 10_000, at_least=1),
+        text="".join(f"{key}={_masked(key, value)}\n" for key, value in zoo_cfg.items()),
     )
-    data, data_log = reader.text("dataDir", ""), reader.text("dataLogDir", "")
-    config = replace(
-        config,
-        data_dir=Path(data) if data else None,
-        data_log_dir=Path(data_log) if data_log else None,
-        ignored=tuple(
-            sorted(
-                key
-                for key in merged
-                if key not in reader.read
-                and key not in _KNOWN_AND_IGNORED
-                and not auth_settings.knows(key)
-                and key not in tls.KEYS
-            )
-        ),
-    )
+    unknown = sorted(key for key in merged if not _knows(key, reader))
+    warnings = [
+        f"{key}={merged[key]} has no effect here: {so}"
+        for key, so in config_keys.PROMISES.items()
+        if merged.get(key, "false").lower() not in ("false", "no", "0", "-1", "")
+    ]
+    near = {key: config_keys.nearest(key, reader.read) for key in unknown}
+    meant = {key: known for key, known in near.items() if known is not None}
+    config = replace(config, ignored=tuple(unknown), meant=meant, warnings=tuple(warnings))
     return _with_options(config, options)
+
+
+def _knows(key: str, reader: ConfigReader) -> bool:
+    return key in reader.read or config_keys.is_ignored(key) or auth_settings.knows(key) or key in tls.KEYS
+
+
+def _alone(merged: dict[str, str]) -> None:
+    """Take the server.N line of a lone member out; its client address counts where clientPort does not say."""
+    members = sorted(key for key in merged if key.startswith("server."))
+    if len(members) > 1:
+        raise ConfigError(
+            f"zoo.cfg names {len(members)} members ({', '.join(members)}), and this server cannot form an "
+            "ensemble yet. Remove the server.N lines to run it alone, or use Apache ZooKeeper for an ensemble."
+        )
+    for member in members:
+        address = merged.pop(member).partition(";")[2].strip()
+        if address and "clientPort" not in merged:
+            host, _, merged["clientPort"] = address.rpartition(":")
+            if host:
+                merged.setdefault("clientPortAddress", host.strip("[]"))
+
+
+def _admin(reader: ConfigReader) -> AdminSettings | None:
+    enabled = reader.flag("admin.enableServer", False)
+    for key in ("admin.forceHttps", "admin.portUnification", "admin.needClientAuth"):
+        if reader.flag(key, False) and enabled:
+            raise ConfigError(
+                f"{key}=true, and the admin server speaks plain HTTP. Remove the line, or put a TLS proxy."
+            )
+    token_file, url = reader.text("admin.tokenFile", ""), reader.text("admin.commandURL", "/commands").rstrip("/")
+    settings = AdminSettings(
+        host=reader.text("admin.serverAddress", "127.0.0.1"),
+        port=reader.port("admin.serverPort", 8080),
+        command_url=url,
+        idle_timeout_ms=reader.integer("admin.idleTimeout", 30_000, at_least=1),
+        allowed_hosts=_list(reader.text("admin.allowedHosts", "")),
+        token_file=Path(token_file) if token_file else None,
+        snapshot_enabled=reader.flag("admin.snapshot.enabled", True),
+    )
+    if enabled and not url.startswith("/"):
+        raise ConfigError(f"admin.commandURL={url or '/'} must begin with / and name something, as /commands does.")
+    return settings if enabled else None
+
+
+def _metrics(reader: ConfigReader) -> MetricsSettings | None:
+    provider = reader.text("metricsProvider.className", _OTHER_PROVIDERS[0])
+    settings = MetricsSettings(
+        host=reader.text("metricsProvider.httpHost", "127.0.0.1"),
+        port=reader.port("metricsProvider.httpPort", 7000),
+        allowed_hosts=_list(reader.text("metricsProvider.allowedHosts", "")),
+    )
+    https = reader.has("metricsProvider.httpsPort")
+    if provider == PROMETHEUS:
+        if https:
+            raise ConfigError(
+                "metricsProvider.httpsPort is set, and metrics are served over plain HTTP. "
+                "Set metricsProvider.httpPort, and put a TLS proxy if it must be."
+            )
+        return settings
+    if provider not in _OTHER_PROVIDERS:
+        known = ", ".join((PROMETHEUS, *_OTHER_PROVIDERS))
+        raise ConfigError(f"metricsProvider.className={provider}: this server loads no classes. It has {known}.")
+    return None
+
+
+def _log(reader: ConfigReader) -> LogSettings:
+    name, directory = reader.text("log.file", ""), reader.text("log.dir", "")
+    if directory and not name:
+        name = "zookeeper.log"
+    return LogSettings(
+        level=reader.level("log.threshold", "INFO"),
+        console_level=reader.level("console.threshold", "INFO") if reader.has("console.threshold") else None,
+        file=Path(directory, name) if name else None,
+        file_bytes_max=reader.size("log.maxfilesize", "256MB"),
+        file_count=reader.integer("log.maxbackupindex", 20, at_least=0, at_most=10_000),
+    )
 
 
 def _with_options(config: Config, options: Mapping[str, Any]) -> Config:
@@ -184,47 +284,24 @@ def _with_options(config: Config, options: Mapping[str, Any]) -> Config:
         given["data_log_dir"] = None
     if options.get("in_memory"):
         given["data_dir"] = given["data_log_dir"] = None
+    if options.get("log_file") is not None:
+        given["log"] = replace(config.log, file=Path(options["log_file"]))
     config = replace(config, **given)
     if config.data_dir is None and not options.get("in_memory"):
         raise ConfigError("no data directory. Give --data DIR (or dataDir in zoo.cfg), or --in-memory to keep nothing.")
     return config
 
 
+def _masked(key: str, value: str) -> str:
+    return "***" if any(each in key.lower() for each in _SECRETS) else value
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in text.split(",") if each.strip())
+
+
 def _words(text: str) -> frozenset[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = _list(text)
     if any(name in ("*", "all") for name in names):
         return ALL_WORDS
     return frozenset(names)
-
-
-class _Reader:
-    """Typed access to the merged keys; remembers which were asked for."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
-        self.read: set[str] = set()
-
-    def text(self, key: str, default: str) -> str:
-        self.read.add(key)
-        return self._values.get(key, default)
-
-    def integer(self, key: str, default: int, *, at_least: int = -(1 << 62)) -> int:
-        raw = self.text(key, str(default))
-        try:
-            number = int(raw, 0)
-        except ValueError:
-            raise ConfigError(f"{key}={raw} is not a whole number; give one, or leave the line out.") from None
-        if number < at_least:
-            raise ConfigError(f"{key}={raw} is below {at_least}; give at least that, or leave the line out.")
-        return number
-
-    def number_of_bytes(self, key: str, default: int) -> int:
-        return self.integer(key, default, at_least=64)
-
-    def flag(self, key: str, default: bool) -> bool:
-        raw = self.text(key, "yes" if default else "no").lower()
-        if raw in ("yes", "true"):
-            return True
-        if raw in ("no", "false"):
-            return False
-        raise ConfigError(f"{key}={raw} is neither yes nor no.")

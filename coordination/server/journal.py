@@ -25,6 +25,8 @@ _LEVEL_OF = {
     "log_repaired": "warning",
     "snapshot_passed_over": "warning",
     "config_unknown_key": "warning",
+    "config_without_effect": "warning",
+    "slow_sync": "warning",
     "snapshot_failed": "error",
     "log_write_failed": "error",
 }

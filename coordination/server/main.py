@@ -41,7 +41,7 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
     listeners: list[Listener] = []
     try:
         if config.port is not None:
-            listeners.append(Listener(_listen(config.host, config.port)))
+            listeners.append(Listener(_listen(config.host, config.port, config.listen_backlog)))
         if config.secure_port is not None:
             listeners.append(_listen_securely(config, config.secure_port))
     except PortTakenError as error:
@@ -74,7 +74,7 @@ class PortTakenError(Exception):
     """A port cannot be listened on."""
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, backlog: int = -1) -> socket.socket:
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = info[0]
@@ -84,7 +84,7 @@ def _listen(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.setblocking(False)
             listener.bind(address)
-            listener.listen(BACKLOG)
+            listener.listen(BACKLOG if backlog <= 0 else backlog)
         except OSError:
             listener.close()
             raise
@@ -102,7 +102,7 @@ def _listen_securely(config: Config, port: int) -> Listener:
         context = tls.server_context(settings)
     except tls.TlsError as error:
         raise ConfigError(str(error)) from None
-    return Listener(_listen(config.secure_host, port), context, settings.verify_client_host)
+    return Listener(_listen(config.secure_host, port, config.listen_backlog), context, settings.verify_client_host)
 
 
 def _close_all(listeners: list[Listener]) -> None:
@@ -122,7 +122,10 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
     pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000)
     pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
     for key in config.ignored:
-        journal.write("config_unknown_key", key=key)
+        meant = {"did_you_mean": config.meant[key]} if key in config.meant else {}
+        journal.write("config_unknown_key", key=key, **meant)
+    for warning in config.warnings:
+        journal.write("config_without_effect", what=warning)
     store = None
     disk = Disk()
     log: TransactionLog = MemoryLog()
@@ -140,7 +143,13 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    writer = LogWriter(log, pipeline.persisted, sync=config.force_sync)
+    writer = LogWriter(
+        log,
+        pipeline.persisted,
+        sync=config.force_sync,
+        slow_sync_ms=config.slow_sync_ms,
+        slow=lambda took_ms: journal.write("slow_sync", took_ms=took_ms),
+    )
     words: Words
     port = ClientPort(
         pipeline,
@@ -150,6 +159,7 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
         connections_per_host_max=config.max_client_connections,
         connections_max=config.max_connections,
         outstanding_max=config.outstanding_max,
+        sessionless_ms=config.sessionless_ms,
     )
     numbers = [each.sock.getsockname()[1] for each in listeners]
     readings = Readings(

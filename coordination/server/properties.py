@@ -1,0 +1,71 @@
+"""Files of `key=value` lines, as Java writes and reads them: zoo.cfg, --props, the dynamic configuration.
+
+In: text.  Out: a dict, values trimmed as ZooKeeper trims them; a later line wins.
+Knows no key.  Answers to java.util.Properties.
+
+(1) `=`, `:` or blank space ends a key; `#` and `!` begin comments; an odd number of backslashes at the end of a line
+    continues it; `\\t \\n \\r \\f \\uXXXX` are those characters, any other escaped character is itself.
+"""
+
+from collections.abc import Iterator
+
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Never raises: what cannot be an escape is taken as it stands."""
+    found: dict[str, str] = {}
+    for line in _logical_lines(text):
+        key, value = _split(line)
+        found[_unescape(key)] = _unescape(value).strip()
+    return found
+
+
+def _logical_lines(text: str) -> Iterator[str]:
+    pending = ""
+    for raw in text.splitlines():
+        line = raw.lstrip(" \t\f")
+        if not pending and (not line or line[0] in "#!"):
+            continue
+        line = pending + line
+        if (len(line) - len(line.rstrip("\\"))) % 2:
+            pending = line[:-1]
+        else:
+            pending = ""
+            yield line
+    if pending:
+        yield pending
+
+
+def _split(line: str) -> tuple[str, str]:
+    """The key ends at the first separator that no backslash protects; blanks around one separator belong to it."""
+    end, size = 0, len(line)
+    while end < size and line[end] not in "=: \t\f":
+        end += 2 if line[end] == "\\" else 1
+    rest = line[end:].lstrip(" \t\f")
+    if rest[:1] in ("=", ":"):
+        rest = rest[1:].lstrip(" \t\f")
+    return line[:end], rest
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    parts: list[str] = []
+    at, size = 0, len(text)
+    while at < size:
+        letter = text[at]
+        at += 1
+        if letter != "\\" or at == size:
+            parts.append(letter)
+            continue
+        letter = text[at]
+        at += 1
+        if letter == "u":
+            digits = text[at : at + 4]
+            if len(digits) == 4 and all(each in "0123456789abcdefABCDEF" for each in digits):
+                parts.append(chr(int(digits, 16)))
+                at += 4
+                continue
+        parts.append(_ESCAPES.get(letter, letter))
+    return "".join(parts)
