@@ -36,7 +36,7 @@ def add(app: typer.Typer) -> None:
 
 
 def list_(as_json: opt.Json = False) -> None:
-    """Every scenario found in ./scenarios and in this checkout."""
+    """Every scenario found in ./scenarios, and ours."""
     from brokerdemo.scenario import runner
 
     found: list[Scenario] = []

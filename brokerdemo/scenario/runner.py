@@ -286,9 +286,10 @@ def load_file(path: Path) -> list[Scenario]:
 
 
 def places() -> list[Path]:
-    """Where scenarios are looked for: ./scenarios, then the ones that came with this checkout."""
-    own = Path(__file__).resolve().parent.parent.parent / "scenarios"
-    return [path for path in dict.fromkeys([Path.cwd() / "scenarios", own]) if path.is_dir()]
+    """Where scenarios are looked for: ./scenarios, then ours: of this checkout, or as a wheel carries them."""
+    room = Path(__file__).resolve().parent
+    ours = [room.parent.parent / "scenarios", room / "scenarios"]
+    return [path for path in dict.fromkeys([Path.cwd() / "scenarios", *ours]) if path.is_dir()]
 
 
 def files(where: Sequence[Path] | None = None) -> list[Path]:
