@@ -9,14 +9,17 @@ Knows no session but as an owner's number, no connection, no clock.  Answers to 
 (3) `ephemerals`, `containers` and `ttls` name exactly the nodes with such an owner.
 (4) A node's encoded Stat is kept until the node or its list of children changes.
 (5) What clients see as cversion counts creations *and* deletions: 2 x creations - children (source: DataNode.copyStat).
-(6) The sums beside a limit (zookeeper_stats) are those of the subtree after each txn.
+(6) `acls` counts exactly the znodes of each ACL.
+(7) The sums beside a limit (zookeeper_stats) are those of the subtree after each txn.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from coordination.errors import InternalError, MarshallingError, NodeExistsError, NoNodeError
 from coordination.state import quotas
+from coordination.state.acl_table import OPEN_ACL_NUMBER, AclTable
 from coordination.state.quotas import LimitedPaths
 from coordination.state.txn import (
     CheckVersionTxn,
@@ -151,8 +154,6 @@ StoredStat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 StoredNode: TypeAlias = tuple[str, bytes | None, int, StoredStat]
 """path, data, number of its ACL, stored stat: a znode as a snapshot holds it."""
 
-OPEN_ACL_NUMBER = -1
-
 
 class DataTree:
     def __init__(self) -> None:
@@ -161,10 +162,9 @@ class DataTree:
         self.containers: dict[str, None] = {}
         self.ttls: dict[str, None] = {}
         self.last_zxid = 0
-        self.data_bytes = 0  # approximate, as ZooKeeper's: paths and data
+        self.data_bytes = sum(map(len, SPECIAL_PATHS))  # approximate, as ZooKeeper's: paths and data
         self.limited = LimitedPaths()
-        self._acls: dict[tuple[Acl, ...], tuple[Acl, ...]] = {OPEN_ACL: OPEN_ACL}
-        self._acl_numbers: dict[tuple[Acl, ...], int] = {OPEN_ACL: OPEN_ACL_NUMBER}
+        self.acls = AclTable()
         for path in ("/", "/zookeeper", QUOTA_PATH):
             self.nodes[path] = Node(b"", OPEN_ACL, 0, 0, 0)
             if path != "/":
@@ -172,7 +172,7 @@ class DataTree:
         self._plant_config()
 
     def _plant_config(self) -> None:
-        self.nodes[CONFIG_PATH] = Node(b"", self._intern(READ_ACL), 0, 0, 0)
+        self.nodes[CONFIG_PATH] = Node(b"", self.acls.use(READ_ACL), 0, 0, 0)
         self._link(CONFIG_PATH)
         self.nodes[CONFIG_PATH].aversion = -1  # DataTree.addConfigNode sets the ACL at version -1
 
@@ -190,7 +190,8 @@ class DataTree:
     # --- reading
 
     def get(self, path: str) -> Node:
-        node = self.nodes.get(path)
+        """The znode for a read: the empty path is the root too (source: DataTree.nodes, which holds it twice)."""
+        node = self.nodes.get(path or "/")
         if node is None:
             raise NoNodeError(path)
         return node
@@ -244,7 +245,7 @@ class DataTree:
                 return PartResult(type_, 0, path, self.get(path).stat)
             case SetAclTxn(path, acl, version):
                 node = self.get(path)
-                node.acl = self._intern(acl)
+                self._change_acl(node, acl)
                 node.aversion = version
                 node._stat = None
                 return PartResult(type_, 0, path, node.stat)
@@ -285,11 +286,11 @@ class DataTree:
             parent.creations = parent_cversion
             parent.pzxid = header.zxid
             parent._stat = None
-        acl = self._intern(acl)
         existing = self.nodes.get(path)
         if existing is not None:
-            existing.acl = acl
+            self._change_acl(existing, acl)
             raise NodeExistsError(path)
+        acl = self.acls.use(acl)
         node = self.nodes[path] = Node(data, acl, header.zxid, header.time_ms, owner)
         if parent.children is None:
             parent.children = {}
@@ -327,6 +328,7 @@ class DataTree:
         if node.owner:
             self._disown(path, node.owner)
         changes.append(Change(EVENT_DELETED, path, node.acl, parent.acl))
+        self.acls.release(node.acl)
         if self.limited.paths:
             limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
             if limited is not None:
@@ -338,6 +340,7 @@ class DataTree:
             below = f"{path}/{name}"
             child = self.nodes.pop(below)
             self._drop_below(below, child)
+            self.acls.release(child.acl)
             self.data_bytes -= len(below) + (len(child.data) if child.data else 0)
             self._grow(below, -1, -len(child.data) if child.data else 0)
             if child.owner:
@@ -392,19 +395,15 @@ class DataTree:
         else:
             (self.containers if kind == CONTAINER else self.ttls).pop(path, None)
 
-    def _intern(self, acl: tuple[Acl, ...]) -> tuple[Acl, ...]:
-        """One object per distinct ACL: the open one is recognised by identity, a million nodes share one tuple."""
-        known = self._acls.get(acl)
-        if known is None:
-            known = self._acls[acl] = acl
-            self._acl_numbers[acl] = len(self._acl_numbers)  # 1, 2, ...: the open one has taken the first place
-        return known
+    def _change_acl(self, node: Node, acl: tuple[Acl, ...]) -> None:
+        before, node.acl = node.acl, self.acls.use(acl)
+        self.acls.release(before)
 
     # --- snapshots
 
-    def acl_table(self) -> dict[int, tuple[Acl, ...]]:
-        """Every ACL in use or once used, by its number; the open one has none in the table, as in ZooKeeper."""
-        return {number: acl for acl, number in self._acl_numbers.items() if number != OPEN_ACL_NUMBER}
+    def acl_table(self) -> dict[int, Sequence[Acl]]:
+        """Every ACL in use by its number; the open one has none in the table, as in ZooKeeper."""
+        return self.acls.by_number()
 
     def dump(self) -> Iterator[StoredNode]:
         """Every znode, parents before children; may be drawn over time while txns are applied (a fuzzy snapshot).
@@ -440,7 +439,7 @@ class DataTree:
             node.owner,
             node.pzxid,
         )
-        return path, node.data, self._acl_numbers[node.acl], stat
+        return path, node.data, self.acls.number(node.acl), stat
 
     def load(
         self, acls: Mapping[int, Sequence[tuple[int, str, str]]], nodes: Iterable[StoredNode], last_zxid: int
@@ -449,12 +448,13 @@ class DataTree:
         self.nodes.clear()
         for table in (self.ephemerals, self.containers, self.ttls):
             table.clear()
+        self.acls = AclTable()
         self.data_bytes = 0
         self.last_zxid = last_zxid
         by_number = {number: tuple(Acl(*entry) for entry in entries) for number, entries in acls.items()}
         by_number[OPEN_ACL_NUMBER] = OPEN_ACL
         for path, data, acl_number, stat in nodes:
-            node = Node(data, self._intern(by_number[acl_number]), stat[0], stat[2], stat[7])
+            node = Node(data, self.acls.use(by_number[acl_number]), stat[0], stat[2], stat[7])
             node.mzxid, node.mtime_ms, node.version, node.creations, node.aversion = stat[1], *stat[3:7]
             node.pzxid = stat[8]
             self.nodes[path] = node
@@ -527,7 +527,7 @@ class DataTree:
         return found
 
     def check_invariants(self) -> None:
-        """Assert (2) and (3); costs a walk over the whole tree."""
+        """Assert (2), (3) and (6); costs a walk over the whole tree."""
         for path, node in self.nodes.items():
             if path != "/":
                 slash = path.rfind("/")
@@ -540,6 +540,8 @@ class DataTree:
             assert (path in self.ephemerals.get(node.owner, {})) == (kind == EPHEMERAL)
             assert (path in self.containers) == (kind == CONTAINER)
             assert (path in self.ttls) == (kind == TTL)
+        uses = Counter(node.acl for node in self.nodes.values() if node.acl is not OPEN_ACL)
+        assert self.acls.uses() == uses
         assert sum(map(len, self.ephemerals.values())) <= len(self.nodes)
 
 
