@@ -14,7 +14,8 @@ from coordination.errors import BadArgumentsError
 SEQUENCE_DIGITS = 10
 
 # The whole rule as one match on the hot path; `why_invalid` finds the words only once it has failed.
-_BAD = "\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff"
+# Characters beyond U+FFFF are none for Java's validatePath, which sees their two surrogates.
+_BAD = "\x00-\x1f\x7f-\x9f\ud800-\uf8ff\ufff0-\uffff\U00010000-\U0010ffff"
 _VALID = re.compile(rf"/|(?:/(?!\.{{1,2}}(?:/|\Z))[^/{_BAD}]+)+")
 _BAD_CHARACTER = re.compile(f"[{_BAD}]")
 

@@ -15,6 +15,7 @@ ZooKeeperServer.processPacket.
 from typing import TYPE_CHECKING, NamedTuple
 
 from coordination.auth.identity import SUPER_SCHEME, Identity, Peer
+from coordination.auth.schemes import DigestScheme
 from coordination.auth.settings import AuthSettings
 from coordination.errors import AuthFailedError, SessionClosedRequireSaslAuthError
 
@@ -60,15 +61,16 @@ class ConnectionAuth:
             )
         return Verdict()
 
-    def auth(self, scheme_name: str, credential: bytes) -> Verdict:
-        """An auth request."""
+    def auth(self, scheme_name: str, credential: bytes | None) -> Verdict:
+        """An auth request; without a credential it cannot prove a digest, not even that of an empty one."""
         scheme = self._settings.schemes.get(scheme_name)
         if scheme is None:
             known = ", ".join(self._settings.schemes)
             return Verdict(
                 AuthFailedError.code, close=True, why=f"no authentication scheme {scheme_name!r}; there are {known}"
             )
-        proven = scheme.prove(self._peer, credential)
+        missing = credential is None and scheme_name == DigestScheme.name
+        proven = () if missing else scheme.prove(self._peer, credential or b"")
         if not proven:
             return Verdict(AuthFailedError.code, close=True, why=f"authentication failed for scheme {scheme_name}")
         self._add(proven)

@@ -32,6 +32,8 @@ def multi_reply(results: list[PartResult]) -> bytes:
         elif result.type == opcodes.CHECK:
             parts.append(multi_part(result.type))
         else:
-            parts.append(multi_part(result.type, reply_body(result)))
+            # A part that answers its Stat too is a create2, whatever it created (source: OpResult.CreateResult).
+            type_ = opcodes.CREATE2 if result.type in _WITH_PATH_AND_STAT else result.type
+            parts.append(multi_part(type_, reply_body(result)))
     parts.append(MULTI_END)
     return b"".join(parts)

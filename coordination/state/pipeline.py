@@ -211,10 +211,12 @@ class Pipeline:
                 if connection.closing or connection.wire.phase is BROKEN:
                     return
                 session = connection.session
+            elif session is None or session.closing:
+                self._answer_in_order(connection, error_reply(request.xid, zxid, SessionExpiredError.code))  # type: ignore[union-attr]
             elif waiting:
                 waiting.append(request)
                 room -= self._expected_bytes(request)
-            elif session is not None and not session.closing:
+            else:
                 try:
                     body = read(state, connection, request)  # type: ignore[arg-type]
                 except KeeperError as error:
@@ -223,8 +225,6 @@ class Pipeline:
                     append(pack_reply_head(HEADER_BYTES + len(body), request.xid, zxid, 0))  # type: ignore[union-attr]
                     append(body)
                     room -= len(body)
-            else:
-                append(error_reply(request.xid, zxid, SessionExpiredError.code))  # type: ignore[union-attr]
             if room < 0:
                 # Not a write behind it is looked at either: a connection's requests take effect in their order.
                 connection.stalled = True
@@ -522,10 +522,7 @@ class Pipeline:
             self._refuse_operation(connection, held)
             return
         zxid = self.tree.last_zxid
-        session = connection.session
-        if session is None or session.closing:
-            self._send(connection, error_reply(held.xid, zxid, SessionExpiredError.code))
-            return
+        # It was accepted while the session was open: one that is closing since then still gets its answer.
         if not connection.out:
             self.announcer.dirty.append(connection)
         try:
@@ -589,6 +586,13 @@ class Pipeline:
 
     def _malformed(self, connection: Connection, request: Malformed) -> None:
         self._fact("request_malformed", opcode=request.opcode, reason=request.reason, session_id=connection.session_id)
+        if request.opcode in (opcodes.AUTH, opcodes.SASL):  # not answered (source: ZooKeeperServer.processPacket)
+            self._violation(connection, Violation(request.reason))
+            return
+        if request.opcode == opcodes.MULTI:  # takes a zxid before it is looked at (source: PrepRequestProcessor)
+            body = ErrorTxn(MarshallingError.code)
+            self._propose(connection, connection.session_id, request.xid, request.opcode, body, opcodes.ERROR)
+            return
         self._answer_in_order(connection, error_reply(request.xid, self.tree.last_zxid, MarshallingError.code))
 
     def _unknown(self, connection: Connection, request: UnknownOperation) -> None:

@@ -18,6 +18,7 @@ from coordination.errors import (
     BadArgumentsError,
     BadVersionError,
     KeeperError,
+    MarshallingError,
     NoChildrenForEphemeralsError,
     NodeExistsError,
     NoNodeError,
@@ -301,6 +302,8 @@ class Prep:
                 parts.append((operation.opcode, self._part(operation, session_id, zxid, identities)))
             except KeeperError as error:
                 self._roll_back(mark)
+                if isinstance(error, MarshallingError):
+                    raise  # in ZooKeeper no answer of the part, but an exception: the multi as a whole is refused
                 refused: list[tuple[int, TxnBody]] = [(opcodes.ERROR, ErrorTxn(0)) for _ in parts]
                 refused.append((opcodes.ERROR, ErrorTxn(error.code)))
                 after = len(request.operations) - len(refused)

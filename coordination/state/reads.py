@@ -4,7 +4,8 @@ In: a read request of an established connection.  Out: the body of its reply, or
 Changes nothing but watches.  Answers to the reading half of ZooKeeper's FinalRequestProcessor and DataTree.setWatches.
 
 (1) `HANDLERS` has one entry per reading request type.
-(2) A watch is set only when the read may be done; `exists` of a znode that is not there leaves its watch too.
+(2) The empty path is the root as well (source: DataTree.nodes, which holds the root under both).
+(3) A watch is set only when the read may be done; `exists` of a znode that is not there leaves its watch too.
 """
 
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from coordination.auth.permissions import AccessControl
 from coordination.errors import (
     BadArgumentsError,
     KeeperError,
+    MarshallingError,
     NoNodeError,
     NoWatcherError,
 )
-from coordination.paths import is_valid
 from coordination.state.connection import Connection
 from coordination.state.data_tree import DataTree
 from coordination.state.watches import ONE_SHOT, PERSISTENT, RECURSIVE, WatchTable
@@ -52,7 +53,7 @@ class Readable:
 
 def get_data(state: Readable, connection: Connection, request: requests.GetData) -> bytes:
     path = request.path
-    node = state.tree.nodes.get(path)
+    node = state.tree.nodes.get(path or "/")
     if node is None:
         raise NoNodeError(path)
     if node.acl is not OPEN_ACL:
@@ -67,12 +68,12 @@ def get_data(state: Readable, connection: Connection, request: requests.GetData)
 
 def exists(state: Readable, connection: Connection, request: requests.Exists) -> bytes:
     path = request.path
-    node = state.tree.nodes.get(path)
+    node = state.tree.nodes.get(path or "/")
     if node is not None and node.acl is not OPEN_ACL:
         state.access.check(node.acl, PERM_READ, connection.identities, path)
+    elif node is None and "\0" in path:
+        raise BadArgumentsError(path)
     if request.watch:
-        if node is None and "\0" in path:
-            raise BadArgumentsError(path)
         state.data_watches.add(path, connection)
     if node is None:
         raise NoNodeError(path)
@@ -161,11 +162,11 @@ def set_watches(state: Readable, connection: Connection, request: requests.SetWa
         connection.out.append(event(type_, path, REPLAYED_ZXID))
 
     def readable(path: str) -> bool:
-        node = nodes.get(path)
+        node = nodes.get(path or "/")
         return node is None or state.access.allows(node.acl, PERM_READ, connection.identities)
 
     for path in request.data:
-        node = nodes.get(path)
+        node = nodes.get(path or "/")
         if node is None:
             tell(EVENT_DELETED, path)
         elif node.mzxid > since and readable(path):
@@ -173,13 +174,13 @@ def set_watches(state: Readable, connection: Connection, request: requests.SetWa
         else:
             state.data_watches.add(path, connection)
     for path in request.exist:
-        node = nodes.get(path)
+        node = nodes.get(path or "/")
         if node is not None and readable(path):
             tell(EVENT_CREATED, path)
         else:
             state.data_watches.add(path, connection)
     for path in request.child:
-        node = nodes.get(path)
+        node = nodes.get(path or "/")
         if node is None:
             tell(EVENT_DELETED, path)
         elif node.pzxid > since and readable(path):
@@ -195,15 +196,14 @@ def set_watches(state: Readable, connection: Connection, request: requests.SetWa
 
 
 def add_watch(state: Readable, connection: Connection, request: requests.AddWatch) -> bytes:
-    if not is_valid(request.path):
-        raise BadArgumentsError(request.path)
+    # Any string may be watched, also one that is no path: nothing ever happens there (source: DataTree.addWatch).
     if request.mode == opcodes.MODE_PERSISTENT:
         state.data_watches.add(request.path, connection, PERSISTENT)
         state.child_watches.add(request.path, connection, PERSISTENT)
     elif request.mode == opcodes.MODE_PERSISTENT_RECURSIVE:
         state.data_watches.add(request.path, connection, RECURSIVE)
     else:
-        raise BadArgumentsError(request.path, f"{request.mode} is no addWatch mode")
+        raise MarshallingError(request.path, f"{request.mode} is no addWatch mode")
     return _SUCCESS_BODY
 
 
@@ -238,7 +238,7 @@ def remove_watches(state: Readable, connection: Connection, request: requests.Re
 def _modes_of(kind: int, path: str) -> tuple[int, int]:
     modes = _KINDS.get(kind)
     if modes is None:
-        raise BadArgumentsError(path, f"{kind} is no kind of watch")
+        raise MarshallingError(path, f"{kind} is no kind of watch")
     return modes
 
 

@@ -254,7 +254,7 @@ class RemoveWatches:
 class Auth:
     xid: int
     scheme: str
-    credential: bytes
+    credential: bytes | None
     opcode: ClassVar[int] = opcodes.AUTH
 
     def __repr__(self) -> str:
@@ -520,10 +520,8 @@ def _sync(xid: int, buf: bytes, pos: int, end: int) -> Sync:
 
 
 def _write_operation(opcode: int, buf: bytes, pos: int, end: int) -> tuple[WriteOperation, int]:
-    if opcode in (opcodes.CREATE, opcodes.CREATE2, opcodes.CREATE_CONTAINER):
-        return _create_at(opcode, 0, buf, pos, end)
-    if opcode == opcodes.CREATE_TTL:
-        return _create_ttl_at(0, buf, pos, end)
+    if opcode in (opcodes.CREATE, opcodes.CREATE2, opcodes.CREATE_CONTAINER, opcodes.CREATE_TTL):
+        return _create_part(opcode, buf, pos, end)
     if opcode == opcodes.DELETE:
         path, version, pos = _path_and_int(buf, pos, end)
         return Delete(0, path, version), pos
@@ -536,6 +534,27 @@ def _write_operation(opcode: int, buf: bytes, pos: int, end: int) -> tuple[Write
         version, pos = get_int(buf, pos, end)
         return SetData(0, path, data, version), pos
     raise RemoteProtocolError(f"opcode {opcode} cannot be part of a multi")
+
+
+def _create_part(opcode: int, buf: bytes, pos: int, end: int) -> tuple[Create | CreateTtl, int]:
+    """In a multi the mode goes before the opcode, and must be one (source: MultiOperationRecord, Op.Create)."""
+    ttl_ms = None
+    if opcode == opcodes.CREATE_TTL:
+        with_ttl, pos = _create_ttl_at(0, buf, pos, end)
+        path, data, acl, flags, ttl_ms = with_ttl.path, with_ttl.data, with_ttl.acl, with_ttl.flags, with_ttl.ttl_ms
+    else:
+        path, data, acl, flags, pos = _create_fields(buf, pos, end)
+    if flags in (opcodes.PERSISTENT_WITH_TTL, opcodes.PERSISTENT_SEQUENTIAL_WITH_TTL):
+        if ttl_ms is None:
+            raise RemoteProtocolError(f"a create with flags {flags} has no time to live")
+        return CreateTtl(0, path, data, acl, flags, ttl_ms), pos
+    if not 0 <= flags <= opcodes.CONTAINER:
+        raise RemoteProtocolError(f"{flags} is no create mode")
+    if flags == opcodes.CONTAINER:
+        opcode = opcodes.CREATE_CONTAINER
+    elif opcode == opcodes.CREATE_TTL:
+        opcode = opcodes.CREATE
+    return Create(0, opcode, path, data, acl, flags), pos
 
 
 def _multi_header(buf: bytes, pos: int, end: int) -> tuple[int, bool, int]:
@@ -562,11 +581,11 @@ def _multi_read(xid: int, buf: bytes, pos: int, end: int) -> MultiRead:
         if done:
             return MultiRead(xid, operations)
         path, pos = get_string(buf, pos, end)
-        watch, pos = get_bool(buf, pos, end)
+        _, pos = get_bool(buf, pos, end)  # a multiRead sets no watches (source: Op.GetData, Op.GetChildren)
         if opcode == opcodes.GET_DATA:
-            operations.append(GetData(0, path, watch))
+            operations.append(GetData(0, path, False))
         elif opcode == opcodes.GET_CHILDREN:
-            operations.append(GetChildren(0, path, watch))
+            operations.append(GetChildren(0, path, False))
         else:
             raise RemoteProtocolError(f"opcode {opcode} cannot be part of a multiRead")
 
@@ -591,9 +610,9 @@ def _remove_watches(xid: int, buf: bytes, pos: int, end: int) -> RemoveWatches:
 
 def _auth(xid: int, buf: bytes, pos: int, end: int) -> Auth:
     _, pos = get_int(buf, pos, end)
-    scheme, pos = get_string(buf, pos, end)
+    scheme, pos = get_nullable_string(buf, pos, end)
     credential, _ = get_buffer(buf, pos, end)
-    return Auth(xid, scheme, credential or b"")
+    return Auth(xid, scheme or "", credential)
 
 
 def _set_watches(xid: int, buf: bytes, pos: int, end: int) -> SetWatches:
@@ -615,7 +634,10 @@ def _set_watches2(xid: int, buf: bytes, pos: int, end: int) -> SetWatches:
 
 
 def _sasl(xid: int, buf: bytes, pos: int, end: int) -> Sasl:
-    return Sasl(xid, get_buffer(buf, pos, end)[0] or b"")
+    token, _ = get_buffer(buf, pos, end)
+    if token is None:
+        raise RemoteProtocolError("a sasl request without a token")
+    return Sasl(xid, token)
 
 
 def _get_ephemerals(xid: int, buf: bytes, pos: int, end: int) -> GetEphemerals:
