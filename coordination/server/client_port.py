@@ -11,19 +11,21 @@ thousand watchers is a thousand sends in a row.
 (2) A client that does not read is not read from; one that lets OUTPUT_BYTES_MAX pile up is closed.
 (3) No client can hold the others up: a round reads at most RECEIVE_BYTES of each, and serving yields to trio's other
     tasks at least every ROUNDS_MS.
-(4) A connection without a ConnectRequest after `sessionless_ms` is closed.
+(4) A connection without a ConnectRequest after `sessionless_ms` is closed, one that does not take its last answer
+    after FAREWELL_MS.
+(5) What a client was told last reaches it: we close behind it, not before (`departures`).
 """
 
-import errno
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
 from coordination.server.client import Client, Listener, Traffic
+from coordination.server.departures import Departures
+from coordination.server.doors import Doors, descriptors_for_clients
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
@@ -37,7 +39,8 @@ OUTPUT_BYTES_MAX = 16 << 20
 OUTSTANDING_MAX = 10_000
 ROUNDS_MS = 20
 SESSIONLESS_MS = 10_000  # zookeeper.nio.sessionlessCnxnTimeout
-ACCEPTS_PER_ROUND = 64
+FAREWELL_MS = 10_000
+REFUSALS_TOLD_EVERY_MS = 1000
 SENDS_PER_ROUND = 8
 GATHER_SHARE = 0.5  # of a sync, at most
 GATHER_QUIET_NS = 60_000
@@ -59,7 +62,6 @@ class ClientPort:
         self.pipeline = pipeline
         self.writer: LogWriter
         self.after_commit: Callable[[], None] = lambda: None
-        self._listeners = {each.sock.fileno(): each for each in listeners}
         self._journal = journal
         self._answer_word = answer_word
         self._connections_per_host_max = connections_per_host_max
@@ -69,9 +71,15 @@ class ClientPort:
         self.traffic = Traffic()
         self._clients: dict[int, Client] = {}
         self._per_host: dict[str, int] = {}
-        self._sessionless: deque[tuple[int, Connection]] = deque()
+        # Both in order of their deadlines.
+        self._sessionless: dict[Connection, int] = {}
+        self._leaving: dict[Client, int] = {}
         self._poller = Poller()
-        self._accepting = True
+        self._doors = Doors(listeners, self._poller, lambda reason: self._refuse("", reason))
+        self._departures = Departures(self._poller, self._doors.room)
+        self._room = descriptors_for_clients()
+        self._refusals_untold = 0
+        self._refusal_told_ms = -REFUSALS_TOLD_EVERY_MS
         # Who wrote in this batch and in the two before it.
         self._writers: set[Connection] = set()
         self._writers_before: set[Connection] = set()
@@ -91,8 +99,7 @@ class ClientPort:
     async def run(self, writer: LogWriter) -> None:
         """Serve until cancelled; an error of the log comes out of here."""
         self.writer = writer
-        for listener_fd in self._listeners:
-            self._poller.add(listener_fd)
+        self._doors.open()
         self._poller.add(writer.fileno())
         try:
             async with trio.open_nursery() as nursery:
@@ -103,6 +110,7 @@ class ClientPort:
         finally:
             for client in list(self._clients.values()):
                 self._close(client)
+            self._departures.close()
             self._poller.close()
 
     # --- one turn
@@ -133,10 +141,12 @@ class ClientPort:
                     self._receive(client)
                 if mask & WRITABLE and client.writing:
                     self._send(client)
-            elif fd in self._listeners:
-                self._accept(self._listeners[fd])
             elif fd == self.writer.fileno():
                 self.writer.finished()
+            elif fd in self._departures:
+                self._departures.drain(fd)
+            elif fd in self._doors:
+                self._accept(fd)
 
     def _gather(self) -> None:
         """Wait a moment for the other writers of the last two batches, so that they share the sync that comes.
@@ -239,7 +249,7 @@ class ClientPort:
             data = b""
         else:
             if connection.closing:
-                self._close(client)
+                self._close(client, politely=True)
             return
         turns = 0
         while True:
@@ -268,7 +278,7 @@ class ClientPort:
         if tls is not None and tls.pending:
             self._keep_unsent(client, b"")
         elif connection.closing:
-            self._close(client)
+            self._close(client, politely=True)
         elif client.writing:
             client.writing = False
             self._watch(client)
@@ -279,7 +289,10 @@ class ClientPort:
         if len(rest) + sum(map(len, out)) > OUTPUT_BYTES_MAX:
             self._journal.write("slow_reader_closed", host=client.host, session_id=client.connection.session_id)
             self._close(client)
-        elif not client.writing:
+            return
+        if client.connection.closing:
+            self._leaving.setdefault(client, self.pipeline.now_ms + FAREWELL_MS)
+        if not client.writing:
             client.writing = True
             self._watch(client)
 
@@ -295,28 +308,21 @@ class ClientPort:
         for client in list(self._clients.values()):
             self._watch(client)
 
-    def _accept(self, listener: Listener) -> None:
-        for _ in range(ACCEPTS_PER_ROUND):
-            try:
-                sock, address = listener.sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-                    self._journal.write("connection_refused", reason=os.strerror(error.errno))
-                    self._accept_again(False)
-                    return
-                continue  # this one was gone before we came
+    def _accept(self, listener_fd: int) -> None:
+        now_ms = self.pipeline.now_ms
+        for sock, address, listener in self._doors.accept(listener_fd, now_ms):
             host = str(address[0])
             held = self._per_host.get(host, 0)
+            in_all = len(self._clients) + len(self._departures)
             too_many = ""
             if 0 < self._connections_per_host_max <= held:
                 too_many = f"{held} connections from there (maxClientCnxns)"
             elif 0 < self._connections_max <= len(self._clients):
                 too_many = f"{len(self._clients)} connections in all (maxCnxns)"
+            elif 0 < self._room <= in_all:
+                too_many = f"{in_all} connections in all; this process may open no more files (ulimit -n)"
             if too_many:
-                self.traffic.rejected += 1
-                self._journal.write("connection_refused", host=host, reason=too_many)
+                self._refuse(host, too_many)
                 sock.close()
                 continue
             sock.setblocking(False)
@@ -327,46 +333,65 @@ class ClientPort:
                 tls = TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
             client = self._clients[sock.fileno()] = Client(sock, host, int(address[1]), connection, tls)
-            self._sessionless.append((self.pipeline.now_ms + self.sessionless_ms, connection))
+            self._sessionless[connection] = now_ms + self.sessionless_ms
             self._poller.add(client.fd)
             if self._paused:
                 self._watch(client)
 
-    def _accept_again(self, accepting: bool) -> None:
-        if accepting != self._accepting:
-            self._accepting = accepting
-            for listener_fd in self._listeners:
-                if accepting:
-                    self._poller.add(listener_fd)
-                else:
-                    self._poller.remove(listener_fd)
+    def _refuse(self, host: str, reason: str) -> None:
+        """A line in the log, once a second at most: a flood must not fill the disk."""
+        self.traffic.rejected += 1
+        now_ms = self.pipeline.now_ms
+        if now_ms - self._refusal_told_ms < REFUSALS_TOLD_EVERY_MS:
+            self._refusals_untold += 1
+            return
+        where = {"host": host} if host else {}
+        more = {"not_told": self._refusals_untold} if self._refusals_untold else {}
+        self._refusal_told_ms, self._refusals_untold = now_ms, 0
+        self._journal.write("connection_refused", **where, reason=reason, **more)
 
-    def _close(self, client: Client) -> None:
+    def _close(self, client: Client, *, politely: bool = False) -> None:
+        """`politely`: everything for it is sent, and shall reach it."""
         if self._clients.pop(client.fd, None) is None:
             return
         self.traffic.dropped += 1
         self.pipeline.closed(client.connection)
+        self._sessionless.pop(client.connection, None)
+        self._leaving.pop(client, None)
         self._poller.remove(client.fd)
         if client.tls is not None:
             client.tls.say_goodbye()
-        client.sock.close()
+        if politely:
+            self._departures.add(client.sock, self.pipeline.now_ms)
+        else:
+            client.sock.close()
         left = self._per_host[client.host] - 1
         if left:
             self._per_host[client.host] = left
         else:
             del self._per_host[client.host]
-        self._accept_again(True)
+        self._doors.room()
 
     # --- time
 
     def _next_deadline(self) -> int | None:
-        deadline = self.pipeline.next_deadline()
-        while self._sessionless and self._sessionless[0][1].phase != NEW:
-            self._sessionless.popleft()
-        if self._sessionless:
-            due = self._sessionless[0][0]
-            return due if deadline is None else min(deadline, due)
-        return deadline
+        deadlines = (
+            self.pipeline.next_deadline(),
+            self._next_sessionless(),
+            next(iter(self._leaving.values()), None),
+            self._departures.next_deadline(),
+            self._doors.next_deadline(),
+        )
+        return min((each for each in deadlines if each is not None), default=None)
+
+    def _next_sessionless(self) -> int | None:
+        """When the oldest connection without a ConnectRequest is due; those that have sent one are forgotten here."""
+        while self._sessionless:
+            connection = next(iter(self._sessionless))
+            if connection.phase == NEW:
+                return self._sessionless[connection]
+            del self._sessionless[connection]
+        return None
 
     def _plan(self) -> None:
         """Wake the time keeper no later than the next thing that is due."""
@@ -384,10 +409,14 @@ class ClientPort:
             self._serve()
             self._set_clock()
             self.pipeline.tick()
-            while self._sessionless and self._sessionless[0][0] <= self.pipeline.now_ms:
-                connection = self._sessionless.popleft()[1]
-                client = self._clients.get(connection.key)
-                if client is not None and client.connection is connection and connection.phase == NEW:
-                    self.traffic.sessionless_expired += 1
-                    self._close(client)
+            self._end_overdue(self.pipeline.now_ms)
             self._flush()
+
+    def _end_overdue(self, now_ms: int) -> None:
+        while (due_ms := self._next_sessionless()) is not None and due_ms <= now_ms:
+            self.traffic.sessionless_expired += 1
+            self._close(self._clients[next(iter(self._sessionless)).key])
+        for client in [client for client, due_ms in self._leaving.items() if due_ms <= now_ms]:
+            self._close(client)
+        self._departures.tick(now_ms)
+        self._doors.tick(now_ms)

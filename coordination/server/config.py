@@ -108,6 +108,8 @@ class Config:
     sessionless_ms: int = 10_000
     text: str = ""
     """zoo.cfg as it was read, secrets masked."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """The properties as they were read, secrets masked."""
     ignored: tuple[str, ...] = ()
     """Keys nobody knows."""
     meant: Mapping[str, str] = field(default_factory=dict)
@@ -186,6 +188,7 @@ def build(
         slow_sync_ms=reader.integer("fsync.warningthresholdms", 1000, at_least=0),
         sessionless_ms=reader.integer("nio.sessionlessCnxnTimeout", 10_000, at_least=1),
         text="".join(f"{key}={_masked(key, value)}\n" for key, value in zoo_cfg.items()),
+        properties={key: _masked(key, value) for key, value in properties.items()},
     )
     unknown = sorted(key for key in merged if not _knows(key, reader))
     warnings = [

@@ -11,7 +11,6 @@ The only place that knows everything; decides nothing about requests.  Answers t
 import gc
 import os
 import signal
-import socket
 import sys
 import time
 
@@ -22,15 +21,16 @@ from coordination.server.client import Listener
 from coordination.server.client_port import ClientPort
 from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
+from coordination.server.listening import PortTakenError, listen
 from coordination.server.log_writer import LogWriter
+from coordination.server.operators import OperatorPorts, operator_ports, start_http
 from coordination.server.readings import Disk, Readings
 from coordination.server.snapshots import Snapshotter, write_first
 from coordination.server.words import Words
 from coordination.state.pipeline import Pipeline
-from coordination.storage import MemoryLog, StorageError, TransactionLog, TxnSnapLog
+from coordination.storage import LogWriteError, MemoryLog, StorageError, TransactionLog, TxnSnapLog
 
 EXIT_OK, EXIT_SETTINGS, EXIT_STORAGE, EXIT_PORT = 0, 2, 5, 6
-BACKLOG = 1024
 
 
 def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None = None) -> int:
@@ -41,9 +41,10 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
     listeners: list[Listener] = []
     try:
         if config.port is not None:
-            listeners.append(Listener(_listen(config.host, config.port, config.listen_backlog)))
+            listeners.append(Listener(listen(config.host, config.port, config.listen_backlog)))
         if config.secure_port is not None:
             listeners.append(_listen_securely(config, config.secure_port))
+        operators = operator_ports(config)
     except PortTakenError as error:
         _close_all(listeners)
         print(error, file=sys.stderr)
@@ -53,15 +54,21 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
         print(f"Cannot use the settings: {error}", file=sys.stderr)
         return EXIT_SETTINGS
     try:
-        return trio.run(_serve, config, listeners, ready_fd, journal)
-    except (StorageError, BaseExceptionGroup) as failure:
+        return trio.run(_serve, config, listeners, operators, ready_fd, journal)
+    except (StorageError, ConfigError, BaseExceptionGroup) as failure:
         reason = _innermost(failure)
+        if isinstance(reason, ConfigError):
+            print(f"Cannot use the settings: {reason}", file=sys.stderr)
+            return EXIT_SETTINGS
         if not isinstance(reason, StorageError):
             raise
+        # A write that cannot be made safe ends the server: what was acknowledged is in the log, what was not is not.
+        journal.write("log_write_failed" if isinstance(reason, LogWriteError) else "storage_failed", what=str(reason))
         print(reason, file=sys.stderr)
         return EXIT_STORAGE
     finally:
         _close_all(listeners)
+        operators.close()
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -70,39 +77,13 @@ def _innermost(error: BaseException) -> BaseException:
     return error
 
 
-class PortTakenError(Exception):
-    """A port cannot be listened on."""
-
-
-def _listen(host: str, port: int, backlog: int = -1) -> socket.socket:
-    try:
-        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = info[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            # A server that was killed must get its port back at once.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.setblocking(False)
-            listener.bind(address)
-            listener.listen(BACKLOG if backlog <= 0 else backlog)
-        except OSError:
-            listener.close()
-            raise
-    except OSError as error:
-        raise PortTakenError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Another server may hold the port. "
-            "Choose one with --port, or stop the other."
-        ) from None
-    return listener
-
-
 def _listen_securely(config: Config, port: int) -> Listener:
     try:
         settings = tls.settings_from(config.ssl)
         context = tls.server_context(settings)
     except tls.TlsError as error:
         raise ConfigError(str(error)) from None
-    return Listener(_listen(config.secure_host, port, config.listen_backlog), context, settings.verify_client_host)
+    return Listener(listen(config.secure_host, port, config.listen_backlog), context, settings.verify_client_host)
 
 
 def _close_all(listeners: list[Listener]) -> None:
@@ -118,7 +99,9 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None, journal: Journal) -> int:
+async def _serve(
+    config: Config, listeners: list[Listener], operators: OperatorPorts, ready_fd: int | None, journal: Journal
+) -> int:
     pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000)
     pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
     for key in config.ignored:
@@ -126,7 +109,7 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
         journal.write("config_unknown_key", key=key, **meant)
     for warning in config.warnings:
         journal.write("config_without_effect", what=warning)
-    store = None
+    store = snapshots = None
     disk = Disk()
     log: TransactionLog = MemoryLog()
     if config.data_dir is not None:
@@ -182,6 +165,7 @@ async def _serve(config: Config, listeners: list[Listener], ready_fd: int | None
                 port.after_commit = snapshots.committed
                 nursery.start_soon(snapshots.run)
             nursery.start_soon(_end_at_signal, nursery.cancel_scope)
+            start_http(nursery, config, operators, readings, snapshots, journal)
             number = numbers[0]
             journal.write("serving", host=config.host, port=number, data=str(config.data_dir or "in memory"))
             if config.secure_port is not None:

@@ -30,6 +30,7 @@ from coordination.wire.server_connection import FourLetterWord
 
 VERSION_LINE = "3.9.5-brokerdemo, built on 2026-11-22 00:00 UTC"
 """Clients and probes read a ZooKeeper version here: it says which protocol we speak, and whose server this is."""
+SNAPSHOT_PREFIX = "snapshot."
 # What ZooKeeper starts with: CLIENT_REQUEST, SERVER_PACKET, SESSION and WARNING of ZooTrace. Nothing here obeys it.
 TRACE_MASK = 0b1_0011_0010
 
@@ -184,6 +185,18 @@ class Readings:
             except OSError:
                 continue
         return size
+
+    def newest_snapshot(self) -> tuple[int, int] | None:
+        """Its zxid and when it was written, s since 1970."""
+        directory = self.directory("data")
+        try:
+            entries = (
+                [each for each in os.scandir(directory) if each.name.startswith(SNAPSHOT_PREFIX)] if directory else []
+            )
+            found = [(int(each.name.split(".")[1], 16), int(each.stat().st_mtime)) for each in entries]
+        except (OSError, ValueError):
+            return None
+        return max(found, default=None)
 
     def environment(self) -> list[tuple[str, str]]:
         system = os.uname()

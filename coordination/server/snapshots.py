@@ -12,6 +12,7 @@ part in snapshots, ZooKeeperServer.takeSnapshot and DatadirCleanupManager.
 
 import random
 import time
+from pathlib import Path
 
 import trio
 
@@ -49,6 +50,7 @@ class Snapshotter:
         self._purge = purge
         self._due_at = 0
         self._wanted = trio.Event()
+        self._taking = trio.Lock()
         self.schedule(store.newest_snapshot_zxid())
 
     def schedule(self, from_zxid: int) -> None:
@@ -70,8 +72,12 @@ class Snapshotter:
             self._wanted = trio.Event()
             await self.take()
 
-    async def take(self) -> None:
-        """Write one now."""
+    async def take(self) -> Path | None:
+        """Write one now; None: it failed, and the journal says why."""
+        async with self._taking:
+            return await self._take()
+
+    async def _take(self) -> Path | None:
         begin = time.monotonic()
         tree = self._pipeline.tree
         zxid = tree.last_zxid
@@ -81,7 +87,7 @@ class Snapshotter:
             try:
                 # A new log file, so that old ones can go as a whole. If a sync is under way, the next snapshot's turn.
                 self._writer.in_log_thread(self._store.log.roll)
-                await _write(snapshot)
+                path = await _write(snapshot)
             except BaseException:
                 snapshot.abort()
                 raise
@@ -89,12 +95,13 @@ class Snapshotter:
         except (StorageError, OSError) as error:
             self._disk.snapshot_errors += 1
             self._journal.write("snapshot_failed", zxid=zxid, what=str(error))
-            return
+            return None
         took_ms = round((time.monotonic() - begin) * 1000, 1)
         self._disk.snapshot_ms.observe(int(took_ms))
         self._journal.write(
             "snapshot_written", zxid=zxid, took_ms=took_ms, znodes=len(tree.nodes), removed=len(removed)
         )
+        return path
 
 
 def write_first(pipeline: Pipeline, store: TxnSnapLog) -> None:
@@ -103,7 +110,7 @@ def write_first(pipeline: Pipeline, store: TxnSnapLog) -> None:
     store.begin_snapshot(0, {}, pipeline.tree.acl_table(), pipeline.tree.dump()).write_all()
 
 
-async def _write(snapshot: SnapshotWriter) -> None:
+async def _write(snapshot: SnapshotWriter) -> Path:
     while (chunk := snapshot.take(SLICE_NODES)) is not None:
         await trio.to_thread.run_sync(snapshot.write, chunk)
-    await trio.to_thread.run_sync(snapshot.finish)
+    return await trio.to_thread.run_sync(snapshot.finish)
