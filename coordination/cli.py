@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--min-session-timeout", dest="min_session_timeout_ms", type=milliseconds, metavar="4000ms")
     serve.add_argument("--max-session-timeout", dest="max_session_timeout_ms", type=milliseconds, metavar="40s")
     serve.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    serve.add_argument("--log-file", type=Path, metavar="FILE", help="JSON lines; rotates, see log.maxfilesize")
     serve.set_defaults(run=_serve)
     for name, (_, what) in COMMANDS.items():
         commands.add_parser(name, help=what, add_help=False)
@@ -73,16 +74,21 @@ def _serve(options: argparse.Namespace) -> int:
     except ConfigError as error:
         print(f"Cannot use the settings: {error}", file=sys.stderr)
         return EXIT_USAGE
-    from coordination.server.journal import Journal
+    from coordination.server.logs import open_journal
     from coordination.server.main import run
 
-    return run(config, ready_fd=options.ready_fd, journal=Journal(options.log_level))
+    try:
+        journal = open_journal(config.log, options.log_level)
+    except ConfigError as error:
+        print(f"Cannot use the settings: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    return run(config, ready_fd=options.ready_fd, journal=journal)
 
 
 def preload() -> None:
     """Import what `serve` will need: for a process that forks servers, so that they start in milliseconds."""
     import coordination.server.config
-    import coordination.server.journal
+    import coordination.server.logs
     import coordination.server.main  # noqa: F401
 
 

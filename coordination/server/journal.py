@@ -1,15 +1,20 @@
-"""The server's own log: one JSON object per line on stderr.
+"""The server's own log: events with fields, a line each.
 
-In: an event name and fields.  Out: a line.  Structured only: a name with a tab or a newline in it cannot forge a line
-(CVE-2026-84439).  Secrets never come here: session passwords and credentials are masked by the types that hold them.
+In: an event name and fields.  Out: one line to each sink whose level it reaches: JSON on stderr, unless told otherwise.
+Structured only: a name with a tab, a newline or an escape character in it cannot forge a line (CVE-2026-84439).
+
+(1) Secrets never come here: session passwords and credentials are masked by the types that hold them, and a field with
+    a telling name is masked whatever it holds.
+(2) An event below every sink's level costs a look at a table.  What a sink cannot write does not stop the server.
 """
 
 import json
 import sys
 import time
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TextIO
 
-LEVELS = ("debug", "info", "warning", "error")
+LEVELS = ("debug", "info", "warning", "error", "off")
 # Facts of the machine that deserve more or less than "info".
 _LEVEL_OF = {
     "session_closing": "debug",
@@ -27,24 +32,62 @@ _LEVEL_OF = {
     "config_unknown_key": "warning",
     "config_without_effect": "warning",
     "slow_sync": "warning",
+    "exposed": "warning",
+    "log_lines_lost": "warning",
+    "http_failed": "error",
     "snapshot_failed": "error",
+    "storage_failed": "error",
     "log_write_failed": "error",
 }
+_IN_HEX = frozenset(("session_id", "zxid", "client_zxid"))
+_MASKED = frozenset(("password", "credential", "digest", "token", "secret"))
+
+
+class Sink(NamedTuple):
+    """Where lines go: from which level on, how a line looks, who writes it (OSError and ValueError are passed over)."""
+
+    least: int
+    render: Callable[[dict[str, Any]], str]
+    write: Callable[[str], object]
 
 
 class Journal:
-    def __init__(self, level: str = "info", stream: TextIO | None = None) -> None:
-        self._least = LEVELS.index(level)
-        self._stream = stream if stream is not None else sys.stderr
+    def __init__(
+        self, level: str = "info", stream: TextIO | None = None, *, sinks: Sequence[Sink] | None = None
+    ) -> None:
+        """`sinks`: None for JSON lines of at least `level` on `stream`, by default stderr."""
+        self._sinks = [stream_sink(level, stream, as_json)] if sinks is None else list(sinks)
+        least = min((sink.least for sink in self._sinks), default=len(LEVELS))
+        self._levels: Mapping[str, int] = {event: LEVELS.index(level) for event, level in _LEVEL_OF.items()}
+        self._least = least
 
     def write(self, event: str, **fields: Any) -> None:
-        level = _LEVEL_OF.get(event, "info")
-        if LEVELS.index(level) < self._least:
+        level = self._levels.get(event, 1)
+        if level < self._least:
             return
-        shown = {key: f"0x{value:x}" if key in ("session_id", "zxid") else value for key, value in fields.items()}
-        line = {"time_ms": int(time.time() * 1000), "level": level, "event": event, **shown}
-        try:
-            self._stream.write(json.dumps(line, default=str) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass  # whoever read our stderr is gone; serving goes on
+        line = {"time_ms": int(time.time() * 1000), "level": LEVELS[level], "event": event}
+        for key, value in fields.items():
+            line[key] = "***" if key in _MASKED else f"0x{value:x}" if key in _IN_HEX else value
+        for sink in self._sinks:
+            if level >= sink.least:
+                try:
+                    sink.write(sink.render(line) + "\n")
+                except (OSError, ValueError):
+                    pass  # whoever read our stderr is gone, or the disk is full; serving goes on
+
+
+def as_json(line: dict[str, Any]) -> str:
+    """ASCII only: no control character of any kind comes through."""
+    return json.dumps(line, default=str)
+
+
+def stream_sink(level: str, stream: TextIO | None, render: Callable[[dict[str, Any]], str]) -> Sink:
+    """Lines to a stream (stderr), each at once."""
+
+    def write(text: str) -> None:
+        # Looked up each time: who redirects sys.stderr means us too.
+        target = stream if stream is not None else sys.stderr
+        target.write(text)
+        target.flush()
+
+    return Sink(LEVELS.index(level), render, write)

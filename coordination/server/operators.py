@@ -67,6 +67,9 @@ def start_http(
     from coordination.server import http_admin, http_metrics
     from coordination.server.http_serving import serve_http
 
+    for name, settings in (("admin", config.admin), ("metrics", config.metrics)):
+        if settings is not None and not settings.host.startswith("127.") and settings.host not in ("localhost", "::1"):
+            journal.write("exposed", name=name, host=settings.host, what="whoever reaches this address can read it")
     if ports.admin is not None and config.admin is not None:
         journal.write("serving_admin", host=config.admin.host, port=ports.admin.getsockname()[1])
         take = None if snapshots is None else snapshots.take

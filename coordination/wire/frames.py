@@ -72,10 +72,14 @@ class FrameBuffer:
         return found
 
 
+# Begins of HTTP requests; "PRI " is HTTP/2's.
+_HTTP_METHODS = frozenset(b"GET |POST|HEAD|PUT |OPTI|DELE|PATC|CONN|TRAC|PRI ".split(b"|"))
+
+
 def bad_length(length: int, limit: int) -> str:
     """Why a length is refused, in words; says so when it is the beginning of an HTTP request."""
     word = length.to_bytes(4, "big", signed=True)
-    if word in (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"PRI "):
+    if word in _HTTP_METHODS:
         method = word.decode().strip()
         return f"an HTTP request ({method} ...) came to the client port; this port speaks ZooKeeper's protocol"
     if word[:2] == b"\x16\x03":
