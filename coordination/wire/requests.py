@@ -548,7 +548,7 @@ def _create_part(opcode: int, buf: bytes, pos: int, end: int) -> tuple[Create | 
         if ttl_ms is None:
             raise RemoteProtocolError(f"a create with flags {flags} has no time to live")
         return CreateTtl(0, path, data, acl, flags, ttl_ms), pos
-    if not 0 <= flags <= opcodes.CONTAINER:
+    if ttl_ms is None and not 0 <= flags <= opcodes.CONTAINER:
         raise RemoteProtocolError(f"{flags} is no create mode")
     if flags == opcodes.CONTAINER:
         opcode = opcodes.CREATE_CONTAINER

@@ -401,7 +401,9 @@ def _data(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
 def _acl(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
     acls, pos = get_acls(buf, pos, end)
     stat, pos = side.stat(buf, pos, end)
-    return (list(acls), stat), pos
+    # `auth` stands for a connection's identities, which are a set in ZooKeeper.
+    shown = sorted(acls) if {entry.scheme for entry in acls} == {"digest"} else list(acls)
+    return (shown, stat), pos
 
 
 def _names(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:

@@ -532,6 +532,12 @@ def test_a_multi_that_cannot_be_decoded_takes_a_zxid(machine: Machine) -> None:
     assert restarted.pipeline.tree.last_zxid == before + 2
 
 
+def test_a_ttl_part_without_a_mode_is_a_part_refused(machine: Machine) -> None:
+    client = machine.client()
+    part = requests.CreateTtl(0, "/a", b"", OPEN_ACL, 7, 1000)
+    assert client.call(requests.Multi(1, [part])).body.hex() == "ffffffff00" + "fffffff8" * 2 + "ffffffff01ffffffff"
+
+
 def test_in_a_multi_the_mode_goes_before_the_opcode(machine: Machine) -> None:
     client = machine.client()
     parts: list[requests.WriteOperation] = [
