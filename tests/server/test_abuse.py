@@ -115,7 +115,7 @@ def test_a_failed_authentication_is_answered_before_the_end(server: Server) -> N
     ],
 )
 def test_what_is_no_frame_is_refused_with_a_reason(server: Server, said: bytes, reason: str) -> None:
-    with Client(server.port) as other, ExitStack() as stack:
+    with Client(server.port, 60_000) as other, ExitStack() as stack:
         before = rss_bytes(server)
         sock = plain(server, stack)
         sock.sendall(said)
@@ -156,7 +156,7 @@ def test_frames_byte_by_byte(server: Server) -> None:
 
 
 def test_a_flood_of_connections_that_say_nothing_is_waited_out(server: Server) -> None:
-    with Client(server.port) as other, ExitStack() as stack:
+    with Client(server.port, 60_000) as other, ExitStack() as stack:
         before = rss_bytes(server)
         silent = [plain(server, stack) for _ in range(CONNECTIONS)]
         for n, sock in enumerate(silent):
@@ -183,10 +183,10 @@ def test_connections_that_come_and_go_leave_nothing(server: Server) -> None:
 
 
 def test_one_znode_watched_by_many(server: Server) -> None:
-    with Client(server.port) as other, ExitStack() as stack:
+    with Client(server.port, 60_000) as other, ExitStack() as stack:
         create(other, "/hot")
         before = rss_bytes(server)
-        watchers = [stack.enter_context(Client(server.port)) for _ in range(WATCHERS)]
+        watchers = [stack.enter_context(Client(server.port, 60_000)) for _ in range(WATCHERS)]
         for watcher in watchers:
             assert watcher.ask(requests.GetData(1, "/hot", True)) == [0]
         assert_unharmed(other)
@@ -199,7 +199,7 @@ def test_one_znode_watched_by_many(server: Server) -> None:
 
 
 def test_clients_that_do_not_read(server: Server) -> None:
-    with Client(server.port) as other, ExitStack() as stack:
+    with Client(server.port, 60_000) as other, ExitStack() as stack:
         create(other, "/large", b"x" * 500_000)
         before = rss_bytes(server)
         ask = requests.encode(requests.GetData(1, "/large", False)) * 200

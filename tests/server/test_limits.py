@@ -23,10 +23,10 @@ QUOTA_EXCEEDED = -125
 class Client:
     """A session over a blocking socket."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, timeout_ms: int = 10_000) -> None:
         self.sock = socket.create_connection(("127.0.0.1", port), 10)
         self.file = self.sock.makefile("rb")
-        self.sock.sendall(frame(ConnectRequest(0, 0, 10_000, 0, bytes(16)).encode()))
+        self.sock.sendall(frame(ConnectRequest(0, 0, timeout_ms, 0, bytes(16)).encode()))
         self.hello = self.frame()
 
     def __enter__(self) -> Self:
