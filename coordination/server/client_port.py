@@ -99,6 +99,7 @@ class ClientPort:
     async def run(self, writer: LogWriter) -> None:
         """Serve until cancelled; an error of the log comes out of here."""
         self.writer = writer
+        writer.overlap = self._overlap
         self._doors.open()
         self._poller.add(writer.fileno())
         try:
@@ -171,6 +172,11 @@ class ClientPort:
         self._writers_before_that = self._writers_before
         self._writers_before = writers
         self._writers = set()
+
+    def _overlap(self) -> float:
+        """How many clients came with something while their last batch was synced, as a share of its writers."""
+        waiting = sum(1 for fd, _ in self._poller.ready() if fd in self._clients)
+        return waiting / max(1, len(self._writers_before))
 
     def _set_clock(self) -> None:
         self.pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)

@@ -7,7 +7,6 @@ Answers to QuorumPeerConfig.parseProperties and the table of settings in ZooKeep
     something a user would notice missing is told of (PROMISES).
 """
 
-import difflib
 from collections.abc import Iterable
 
 # For ensembles: a server of one has no elections, no learners, no quorum connections.
@@ -77,6 +76,8 @@ def is_ignored(key: str) -> bool:
 
 def nearest(key: str, known: Iterable[str]) -> str | None:
     """The known key that `key` is probably meant to be."""
+    import difflib  # a start without a mistake in its settings does not need it
+
     by_lower = {each.lower(): each for each in (*known, *IGNORED)}
     if key.lower() in by_lower:
         return by_lower[key.lower()]

@@ -31,12 +31,17 @@ TOKEN_LENGTH_MIN = 16
 TakeSnapshot = Callable[[], Awaitable[Path | None]]
 
 
-def application(settings: AdminSettings, readings: Readings, take_snapshot: TakeSnapshot | None) -> Application:
+def application(
+    settings: AdminSettings,
+    readings: Readings,
+    take_snapshot: TakeSnapshot | None,
+    failed: Callable[[BaseException], None] = lambda error: None,
+) -> Application:
     """The guarded application.  `take_snapshot`: None in memory.  ConfigError: the token cannot be used."""
     pages = _Pages(settings, readings, take_snapshot)
     routes = [Route(settings.command_url + tail, pages.listing) for tail in ("", "/")]
     routes.append(Route(settings.command_url + "/{name}", pages.command, methods=["GET", "POST"]))
-    return Guard(Starlette(routes=routes), settings.allowed_hosts)
+    return Guard(Starlette(routes=routes), settings.allowed_hosts, failed)
 
 
 class _Pages:

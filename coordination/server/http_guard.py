@@ -27,8 +27,16 @@ HEADERS = (
 
 
 class Guard:
-    def __init__(self, application: Application, allowed_hosts: Iterable[str] = ()) -> None:
-        """`allowed_hosts`: names, with or without a port, beside the server's own."""
+    def __init__(
+        self,
+        application: Application,
+        allowed_hosts: Iterable[str] = (),
+        failed: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
+        """`allowed_hosts`: names, with or without a port, beside the server's own.  `failed` hears of each request that
+        the application could not answer.
+        """
+        self._failed = failed
         self._application = application
         self._allowed = frozenset(each.lower() for each in allowed_hosts)
 
@@ -52,7 +60,11 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
-        await self._application(scope, receive, send_guarded)
+        try:
+            await self._application(scope, receive, send_guarded)
+        except Exception as error:
+            self._failed(error)
+            raise
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers = scope["headers"]

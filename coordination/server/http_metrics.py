@@ -7,7 +7,7 @@ Imported only when it is switched on.  Answers to ZooKeeper's PrometheusMetricsP
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
 from prometheus_client.registry import Collector
@@ -26,7 +26,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _QUANTILES = {metrics.BASIC: ("0.5",), metrics.ADVANCED: ("0.5", "0.95", "0.99")}
 
 
-def application(settings: MetricsSettings, readings: Readings) -> Application:
+def application(
+    settings: MetricsSettings, readings: Readings, failed: Callable[[BaseException], None] = lambda error: None
+) -> Application:
     """The guarded application."""
     registry = CollectorRegistry()
     registry.register(_Catalogue(readings))
@@ -35,7 +37,7 @@ def application(settings: MetricsSettings, readings: Readings) -> Application:
     async def page(_: Request) -> Response:
         return Response(exposition(registry), headers={"Content-Type": CONTENT_TYPE})
 
-    return Guard(Starlette(routes=[Route("/metrics", page)]), settings.allowed_hosts)
+    return Guard(Starlette(routes=[Route("/metrics", page)]), settings.allowed_hosts, failed)
 
 
 def exposition(registry: CollectorRegistry) -> bytes:
@@ -63,6 +65,10 @@ class _Catalogue(Collector):
                     metric.add_sample(name, {"quantile": quantile}, measured)
                 metric.add_sample(f"{name}_count", {}, value.count)
                 metric.add_sample(f"{name}_sum", {}, value.total)
+            elif isinstance(value, dict):
+                metric = Metric(name, name, "gauge")
+                for namespace, number in value.items():
+                    metric.add_sample(name, {"key": namespace}, number)
             else:
                 metric = Metric(name, name if kind == metrics.GAUGE else f"{name} counter", kind)
                 metric.add_sample(name, {}, value)

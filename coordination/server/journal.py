@@ -35,6 +35,7 @@ _LEVEL_OF = {
     "exposed": "warning",
     "log_lines_lost": "warning",
     "http_failed": "error",
+    "http_request_failed": "error",
     "snapshot_failed": "error",
     "storage_failed": "error",
     "log_write_failed": "error",

@@ -12,13 +12,16 @@ import resource
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeAlias
 
+from coordination.errors import MarshallingError
 from coordination.server.readings import VERSION_LINE, Readings
+from coordination.state import quotas
 from coordination.state.summary import Summary
 
 GAUGE: Final = "gauge"
 COUNTER: Final = "counter"
 BASIC: Final = "summary"
 ADVANCED: Final = "summary with percentiles"
+GAUGE_SET: Final = "gauges by namespace"
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
 Number: TypeAlias = int | float
 
@@ -26,7 +29,8 @@ Number: TypeAlias = int | float
 class Metric(NamedTuple):
     name: str
     kind: str
-    value: Number | Summary
+    value: Number | Summary | dict[str, int]
+    """A dict: of a GAUGE_SET, by its keys."""
 
 
 def collect(readings: Readings) -> Iterator[Metric]:
@@ -35,6 +39,8 @@ def collect(readings: Readings) -> Iterator[Metric]:
         yield Metric(name, GAUGE, value)
     for name, value in _counters(readings):
         yield Metric(name, COUNTER, value)
+    for name, values in _quotas(readings):
+        yield Metric(name, GAUGE_SET, values)
     for name, kind, summary in _summaries(readings):
         yield Metric(name, kind, summary)
 
@@ -53,6 +59,9 @@ def monitor(readings: Readings) -> Iterator[tuple[str, Number | str]]:
             if kind == ADVANCED:
                 for label, share in PERCENTILES:
                     yield f"{label}_{name}", value.percentile(share)
+        elif isinstance(value, dict):
+            for namespace, number in value.items():
+                yield f"{namespace}_{name}", number
         else:
             yield name, value
 
@@ -104,6 +113,27 @@ def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
     yield "snapshot_error_count", readings.disk.snapshot_errors
     # Such an error ends this server: whoever can ask sees none.
     yield "unrecoverable_error_count", 0
+
+
+def _quotas(readings: Readings) -> Iterator[tuple[str, dict[str, int]]]:
+    """Limits and sums by the first part of the limited paths (source: QuotaMetricsUtils); a hard limit hides the soft
+    one, and -1 is none.
+    """
+    nodes = readings.pipeline.tree.nodes
+    found: dict[str, dict[str, int]] = {}
+    for path in sorted(readings.pipeline.tree.limited.paths):
+        namespace = path.split("/")[1]
+        for znode, what in ((quotas.limits_path(path), "limit"), (quotas.sums_path(path), "usage")):
+            node = nodes.get(znode)
+            try:
+                numbers = quotas.parse(node.data) if node is not None else {}
+            except MarshallingError:
+                continue  # a limit that cannot be read refuses writes, and says so there
+            for kind, hard in ((quotas.COUNT, quotas.COUNT_HARD), (quotas.BYTES, quotas.BYTES_HARD)):
+                number = numbers.get(hard, -1)
+                values = found.setdefault(f"quota_{kind}_{what}_per_namespace", {})
+                values[namespace] = values.get(namespace, 0) + (number if number > -1 else numbers.get(kind, -1))
+    yield from found.items()
 
 
 def _summaries(readings: Readings) -> Iterator[tuple[str, str, Summary]]:

@@ -7,6 +7,7 @@ Answers to AdminServerFactory and MetricsProviderBootstrap.
 """
 
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -67,17 +68,19 @@ def start_http(
     from coordination.server import http_admin, http_metrics
     from coordination.server.http_serving import serve_http
 
-    for name, settings in (("admin", config.admin), ("metrics", config.metrics)):
-        if settings is not None and not settings.host.startswith("127.") and settings.host not in ("localhost", "::1"):
-            journal.write("exposed", name=name, host=settings.host, what="whoever reaches this address can read it")
+    def failed(name: str) -> Callable[[BaseException], None]:
+        return lambda error: journal.write("http_request_failed", name=name, what=repr(error))
+
+    for name, settings, port in (("admin", config.admin, ports.admin), ("metrics", config.metrics, ports.metrics)):
+        if settings is not None and port is not None:
+            journal.write(f"serving_{name}", host=settings.host, port=port.getsockname()[1])
+            if not (settings.host.startswith("127.") or settings.host in ("localhost", "::1")):
+                journal.write("exposed", name=name, host=settings.host, what="whoever reaches this address can read it")
     if ports.admin is not None and config.admin is not None:
-        journal.write("serving_admin", host=config.admin.host, port=ports.admin.getsockname()[1])
         take = None if snapshots is None else snapshots.take
-        pages = http_admin.application(config.admin, readings, take)
+        pages = http_admin.application(config.admin, readings, take, failed("admin"))
         idle_ms = config.admin.idle_timeout_ms
         nursery.start_soon(partial(serve_http, pages, ports.admin, journal, "admin", idle_timeout_ms=idle_ms))
     if ports.metrics is not None and config.metrics is not None:
-        journal.write("serving_metrics", host=config.metrics.host, port=ports.metrics.getsockname()[1])
-        nursery.start_soon(
-            serve_http, http_metrics.application(config.metrics, readings), ports.metrics, journal, "metrics"
-        )
+        pages = http_metrics.application(config.metrics, readings, failed("metrics"))
+        nursery.start_soon(serve_http, pages, ports.metrics, journal, "metrics")

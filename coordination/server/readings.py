@@ -9,7 +9,7 @@ Answers to ZooKeeper's ServerStats, ZooKeeperServerConf, Environment and ServerC
 """
 
 import os
-import platform
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -203,8 +203,8 @@ class Readings:
         pairs = [
             ("zookeeper.version", VERSION_LINE),
             ("host.name", system.nodename),
-            ("python.version", platform.python_version()),
-            ("python.implementation", platform.python_implementation()),
+            ("python.version", sys.version.split()[0]),
+            ("python.implementation", sys.implementation.name),
             ("os.name", system.sysname),
             ("os.arch", system.machine),
             ("os.version", system.release),

@@ -227,6 +227,17 @@ def test_metrics_are_prometheus_text_under_zookeepers_names(on: Running) -> None
     assert "_total" not in "".join(own)
 
 
+def test_an_open_connection_does_not_hold_the_end_up(tmp_path: Path) -> None:
+    options, log = started(tmp_path)
+    with serve(options=options) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", running(server, log).admin, timeout=10)
+        connection.request("GET", "/commands/ruok")
+        assert connection.getresponse().read()
+        assert server.stop() == 0
+        connection.close()
+    assert "Traceback" not in server.output.read_text() if server.output.exists() else True
+
+
 def test_both_are_off_unless_asked_for(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with serve(options=["--log-file", str(log)]):

@@ -120,6 +120,29 @@ def test_watches_fired_are_counted_by_kind(server: Server, said: dict[str, str])
         client.close()
 
 
+def test_quotas_are_told_by_namespace() -> None:
+    with serve(options=["--4lw", "all"]) as running:
+        client = KazooClient(running.connect, timeout=10)
+        client.start(10)
+        try:
+            assert "per_namespace" not in ask(running.port, b"mntr")
+            client.create("/q/x/y", b"12345", makepath=True)
+            client.ensure_path("/zookeeper/quota/q/x")
+            client.create("/zookeeper/quota/q/x/zookeeper_stats", b"count=0,bytes=0")
+            client.create(
+                "/zookeeper/quota/q/x/zookeeper_limits", b"count=10,bytes=-1=;byteHardLimit=-1;countHardLimit=20"
+            )
+            client.create("/q/x/z", b"123")
+            found = figures(ask(running.port, b"mntr"))
+            assert found["zk_q_quota_count_limit_per_namespace"] == "20"
+            assert "zk_q_quota_bytes_limit_per_namespace" not in found
+            assert int(found["zk_q_quota_count_usage_per_namespace"]) >= 1
+            assert int(found["zk_q_quota_bytes_usage_per_namespace"]) >= 3
+        finally:
+            client.stop()
+            client.close()
+
+
 def test_stmk_waits_for_its_argument(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 10) as sock:
         sock.sendall(b"stmk")
