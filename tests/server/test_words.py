@@ -135,7 +135,7 @@ def test_quotas_are_told_by_namespace() -> None:
             client.create("/q/x/z", b"123")
             found = figures(ask(running.port, b"mntr"))
             assert found["zk_q_quota_count_limit_per_namespace"] == "20"
-            assert "zk_q_quota_bytes_limit_per_namespace" not in found
+            assert found["zk_q_quota_bytes_limit_per_namespace"] == "-1"
             assert int(found["zk_q_quota_count_usage_per_namespace"]) >= 1
             assert int(found["zk_q_quota_bytes_usage_per_namespace"]) >= 3
         finally:
