@@ -171,7 +171,9 @@ def _print_ready(wanted: launcher.UpOptions, result: dict[str, Any], detach: boo
     if not wanted.certificates:
         sets = "how soon any death is noticed, certificates are off"
     screen.say(screen.paint_err(f'Cluster "{wanted.name}" is up', "good") + f" in {result.get('ms', 0):.0f} ms.")
-    screen.say(f"Session timeout {wanted.session_timeout_ms} ms: {sets}.")
+    granted_ms = result.get("session_timeout_ms", wanted.session_timeout_ms)
+    asked = f" (asked for {wanted.session_timeout_ms} ms, granted by the service)"
+    screen.say(f"Session timeout {granted_ms} ms{asked if granted_ms != wanted.session_timeout_ms else ''}: {sets}.")
     flag = "" if wanted.name == "default" else f" --cluster {wanted.name}"
     addresses = [f"{b['host']}:{b['port']}" for b in result.get("brokers", ())]
     rows = [

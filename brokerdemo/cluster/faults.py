@@ -58,6 +58,11 @@ class Faults:
         self._coordinator = coordinator
 
     @property
+    def session_timeout_ms(self) -> int:
+        """What the service granted the brokers (the longest of it), which need not be what was asked for."""
+        return max(self._granted_ms.values(), default=self._session_timeout_ms)
+
+    @property
     def last(self) -> FaultTimeline | None:
         return next(reversed(self.all.values()), None)
 

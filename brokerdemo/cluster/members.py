@@ -4,7 +4,8 @@ In: a broker's start options; lines on its channel; the proof of its end. Out: e
 `Member` per broker id, for the life of the supervisor: a restart keeps id, port, data directory and so the owner.
 
 (1) A death certificate is served by the task that the pidfd woke, before anything else is done about that death.
-(2) Certificates (session id and password) live in memory, one per broker, and are dropped when served. Never logged.
+(2) Certificates (session id and password) live in memory, one per broker, and are dropped when served: when the service
+    has answered, however long that takes. Never logged.
 (3) A line on a channel that is no event is counted and dropped; a broker cannot harm the supervisor with what it says.
 (4) `broker_lost` is said by a controller, who cannot know what ended a session; `by` is filled in here, where it is
     known.
@@ -30,7 +31,6 @@ from brokerdemo.cluster.processes import Child, ForkServer
 from brokerdemo.observe.events import Event
 
 CHANNEL_LINE_MAX_BYTES = 1 << 20
-CERTIFICATE_ATTEMPTS = 5
 RETRY_AFTER_S = 0.2
 
 
@@ -51,8 +51,9 @@ class Member:
         self.bad_lines = 0
         self._host = host
         self._certificate: tuple[int, coordination.Secret] | None = None
-        self._closing = 0
-        self._closed_sessions = 0
+        self._closing: Child | None = None
+        self._closed: Child | None = None
+        """Whose session is being closed from here, and whose was last: a restart may come before either is done."""
         self._before: str | None = None
         self.loss_told = False
         """A controller said broker_lost about the process that is, or was, `child`."""
@@ -87,7 +88,6 @@ class Member:
         self.expected_end = False
         self.registered = False
         self._certificate = None
-        self._closing = self._closed_sessions = 0
         self._host.log.emit(
             "process_started", process=f"broker {self.broker}", broker=self.broker, pid=child.pid, port=self.port
         )
@@ -132,23 +132,25 @@ class Member:
         if held is None or not self._host.certificates:
             return
         session_id, password = held
-        self._closing += 1
         began_ns = time.monotonic_ns()
-        outcome = coordination.CloseOutcome.UNREACHABLE
-        for _ in range(CERTIFICATE_ATTEMPTS):
+        while True:
+            self._closing = child
+            outcome = coordination.CloseOutcome.UNREACHABLE
             try:
                 outcome = await coordination.close_session(self._host.connect, session_id, password)
             except Exception as error:  # a server that speaks something else must not end the supervisor
                 print(f"certificate of broker {self.broker}: {error!r}", file=sys.stderr, flush=True)
             if outcome is not coordination.CloseOutcome.UNREACHABLE:
                 break
-            # The service itself is down (both were killed?): try again when it is back.
+            # The service itself is down. It gives the session its full timeout again when it comes back, so the
+            # certificate is worth as much then: nothing is said before the service has answered.
+            self._closing = None
             await self._host.wait_for_service(RETRY_AFTER_S)
         done_ns = time.monotonic_ns()
-        self._closing -= 1
+        self._closing = None
         if outcome is coordination.CloseOutcome.CLOSED:
-            self._closed_sessions += 1
-        elif outcome is coordination.CloseOutcome.ALREADY_EXPIRED and child.told_to_go:
+            self._closed = child
+        elif child.told_to_go:
             return  # it said goodbye itself: the ordinary case, not news
         self._host.log.emit(
             "session_closed",
@@ -165,8 +167,8 @@ class Member:
             # It runs again already: the one that was lost is the process before it.
             before, self._before = self._before, None
             return before
-        if self._closing or self._closed_sessions:
-            return "goodbye" if self.child is not None and self.child.told_to_go else "certificate"
+        if self.child is not None and self.child in (self._closing, self._closed):
+            return "goodbye" if self.child.told_to_go else "certificate"
         if self.child is not None and self.child.told_to_go:
             return "goodbye"
         return "session_timeout"
@@ -226,11 +228,10 @@ class Host:
     async def wait_for_service(self, at_most_s: float) -> None:
         """Wait until the embedded server serves again; for an external one there is nothing to wait for but time."""
         with trio.move_on_after(at_most_s):
-            if self.service_up.is_set():
-                # Set, and yet unreachable: its end is not known yet, or it is not ours.
+            # Set, and yet unreachable: its end is not known yet, or it is not ours.
+            while self.service_up.is_set():
                 await self.log.wait_change()
-            else:
-                await self.service_up.wait()
+            await self.service_up.wait()
 
     def take_event(self, member: Member, event: Event) -> None:
         """An event off a channel: complete it, note what it says about who is registered, and log it."""

@@ -121,7 +121,7 @@ class Startup:
             ],
             "controller": {"id": controller[0], "epoch": controller[1]},
             "topics": topics,
-            "session_timeout_ms": options.session_timeout_ms,
+            "session_timeout_ms": self._sup.faults.session_timeout_ms,
             "seed": self._sup.seed,
             "ms": ms,
             "where_ms": {name: self._ms(ns) for name, ns in marks},

@@ -36,10 +36,10 @@ from brokerdemo.cluster.faults import Faults
 from brokerdemo.cluster.launcher import UpOptions, already_running
 from brokerdemo.cluster.members import Host
 from brokerdemo.cluster.processes import ForkServer, start_time
+from brokerdemo.cluster.refusals import Refusals
 from brokerdemo.cluster.service import Service
 from brokerdemo.cluster.settings_verbs import SettingsVerbs
 from brokerdemo.cluster.startup import Startup
-from brokerdemo.observe.events import Event
 
 GRACE_S = 5.0
 KEEP_MARK = "KEEP"
@@ -86,16 +86,10 @@ class Supervisor:
         self._stopping = False
         self._stopped = trio.Event()
         self._code = 0
-        self._rejected: dict[tuple[int, str], Event] = {}
         self._clean_end = False
 
     def uptime_ms(self) -> float:
         return round((time.monotonic_ns() - self._started_ns) / 1e6, 1)
-
-    def rejected(self) -> list[Event]:
-        """Settings some broker refuses right now."""
-        told = ("broker", "znode", "key", "value", "reason")
-        return [{key: event.get(key) for key in told} for event in self._rejected.values()]
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -105,7 +99,8 @@ class Supervisor:
         fd = os.open(self.place.events, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.log = EventLog(fd)
         self.heard = znode_view.Heard()
-        self.log.listeners += [self.heard.listen, self._note_config]
+        self.refusals = Refusals()
+        self.log.listeners += [self.heard.listen, self.refusals.listen]
         self.service = Service(self.log, self.heard)
         self.forks = ForkServer(self._zygote_socket)
         self.host = Host(self.log, self.forks, certificates=self.options.certificates)
@@ -266,12 +261,6 @@ class Supervisor:
         if gone and not result:
             raise ClusterError(Code.INTERRUPTED, "the start was given up", "the command that asked for it ended", "")
         return result
-
-    def _note_config(self, event: Event) -> None:
-        if event["event"] == "config_rejected":
-            self._rejected[event["broker"], event["znode"]] = event
-        elif event["event"] == "config_applied":
-            self._rejected.pop((event["broker"], event["znode"]), None)
 
     # -- stop --------------------------------------------------------------------------------------------------------
 

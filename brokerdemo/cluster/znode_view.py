@@ -41,6 +41,8 @@ class Picture:
     partitions: dict[Key, Partition] = field(default_factory=dict)
     topics: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
+    """The znodes `problems` is about."""
 
     def led_by(self, broker: int) -> dict[str, int]:
         """Partitions it leads, with their leader epochs."""
@@ -149,6 +151,7 @@ def _decoded(picture: Picture, decode: Any, value: bytes, path: str) -> Any:
         return decode(value, path)
     except znodes.ZnodeValueError as error:
         picture.problems.append(str(error))
+        picture.unreadable.add(error.znode)
         return None
 
 

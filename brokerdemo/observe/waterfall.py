@@ -238,7 +238,7 @@ def _detail(name: str, fault: JSON) -> str:
             name, "not concerned"
         )
     if not _applies(name, fault) and fault.get("stages_ms", {}).get("detected") is None:
-        return "nobody noticed"
+        return "nobody noticed" if fault.get("recovered") else "not concerned"
     match name:
         case "detected":
             return _how(fault)

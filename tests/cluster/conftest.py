@@ -44,7 +44,10 @@ def alive(identity: Identity) -> bool:
     pid, started = identity
     if start_time(pid) != started:
         return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it ended between the two looks
 
 
 def wait_gone(identities: dict[str, Identity], within_s: float = 5) -> dict[str, Identity]:
