@@ -7,6 +7,7 @@ is the command line (`brokerdemo.cli`).
 """
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ GC_THRESHOLD = 50_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (`cluster.errors.Code`)."""
     gc.set_threshold(GC_THRESHOLD)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the command line takes over, Ctrl-C ends this without a word, not with the traceback of an import.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     args = list(sys.argv[1:] if argv is None else argv)
     if not __debug__:
         print(

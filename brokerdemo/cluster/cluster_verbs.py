@@ -85,13 +85,13 @@ class ClusterVerbs:
             "controller": {"id": controller[0], "epoch": controller[1]} if controller else {"id": None, "epoch": None},
             "brokers": self._brokers(picture, fresh),
             "topics": picture.topics_json(),
-            "session_timeout_ms": sup.options.session_timeout_ms,
+            "session_timeout_ms": sup.faults.session_timeout_ms,
             "certificates": sup.options.certificates,
             "last_seq": sup.log.last_seq,
             "last_fault": sup.faults.last.fault if sup.faults.last else None,
             "supervisor": {"pid": os.getpid(), "zygote_pid": sup.zygote_pid, "rss_mib": _mib(os.getpid())},
             "problems": list(picture.problems),
-            "config_rejected": sup.rejected(),
+            "config_rejected": sup.refusals.now(picture.unreadable if fresh else None),
             "as_of_ms": round((time.monotonic_ns() - picture.read_ns) / 1e6, 3) if not fresh else 0.0,
         }
         return found
@@ -135,10 +135,13 @@ class ClusterVerbs:
             embedded=self._sup.embedded,
         )
 
-    async def _resolve(self, ask: Arguments) -> tuple[list[Target], Picture]:
-        parts = target_grammar.parse(ask.targets())
+    async def _resolve(self, ask: Arguments, *, to_signal: bool = False) -> tuple[list[Target], Picture]:
         picture, _fresh = await self._sup.service.picture_if_any()
-        return target_grammar.resolve(parts, self._view(picture), self._sup.rng), picture
+        targets = target_grammar.find(ask.targets(), self._view(picture), self._sup.rng)
+        if to_signal and targets == sorted(self._sup.host.members):
+            # Nobody who says `all` means the dead; when there are no others the error says so.
+            targets = [target for target in targets if self._alive(target)] or targets
+        return targets, picture
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -149,7 +152,7 @@ class ClusterVerbs:
             raise ClusterError(
                 Code.USAGE, f"{name} is not a signal for kill", f"use {', '.join(SIGNALS)}", "brokerdemo kill 3"
             )
-        targets, picture = await self._resolve(ask)
+        targets, picture = await self._resolve(ask, to_signal=True)
         kind = "pause" if name == "STOP" else "kill"
         faults = self._sup.faults.inject(targets, kind, SIGNALS[name], picture)
         return await self._reports(talk, faults, ask.flag("wait", True), ask.ms("within_ms", WITHIN_MS))
@@ -157,7 +160,7 @@ class ClusterVerbs:
     async def pause(self, talk: Conversation, said: dict[str, Any]) -> Any:
         ask = Arguments("pause", said)
         for_ms = ask.whole("for_ms", most=3_600_000)
-        targets, picture = await self._resolve(ask)
+        targets, picture = await self._resolve(ask, to_signal=True)
         faults = self._sup.faults.inject(targets, "pause", signal.SIGSTOP, picture, for_ms=for_ms)
         if for_ms is not None:
             for target in targets:

@@ -89,7 +89,7 @@ _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 
 
 def parse(text: str | int | Iterable[str | int]) -> list[Part]:
-    """Read a target expression, or several; ClusterError (usage) naming the part that cannot be read."""
+    """Read a target expression, or several; ClusterError (no such target) naming the part that cannot be read."""
     if isinstance(text, str | int):
         text = [text]
     parts = [_part(piece.strip()) for one in text for piece in str(one).split(",")]
@@ -100,7 +100,7 @@ def parse(text: str | int | Iterable[str | int]) -> list[Part]:
 
 def _unreadable(piece: str) -> ClusterError:
     return ClusterError(
-        Code.USAGE,
+        Code.NOT_FOUND,
         f"{piece!r} is not a target",
         "a target is 3, 1-3, controller, leader, leader:TOPIC/0, follower:TOPIC/0, random, coordinator or all",
         "brokerdemo kill controller",
@@ -114,7 +114,7 @@ def _part(piece: str) -> Part:
         return Part("coordinator")
     if piece.startswith("zk:"):
         raise ClusterError(
-            Code.USAGE,
+            Code.NOT_FOUND,
             f"{piece!r}: there is one coordination server, not an ensemble",
             "",
             "use the target coordinator",
@@ -138,6 +138,15 @@ def resolve(parts: Iterable[Part], view: View, rng: Chooser) -> list[Target]:
             if target not in found:
                 found.append(target)
     return found
+
+
+def find(text: str | int | Iterable[str | int], view: View, rng: Chooser) -> list[Target]:
+    """The processes meant by a text; UnknownTargetError, with those there are, also when it cannot be read."""
+    try:
+        parts = parse(text)
+    except ClusterError as error:
+        raise UnknownTargetError(error.what, view.valid()) from error
+    return resolve(parts, view, rng)
 
 
 def _resolve(part: Part, view: View, rng: Chooser, taken: Sequence[Target]) -> Sequence[Target]:

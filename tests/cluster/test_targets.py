@@ -48,7 +48,7 @@ def test_resolves(text: str | int | list[str | int], expected: list[object]) -> 
 def test_no_target_in_any_cluster(text: str) -> None:
     with pytest.raises(ClusterError) as caught:
         parse(text)
-    assert caught.value.code == Code.USAGE
+    assert caught.value.code == Code.NOT_FOUND
 
 
 @pytest.mark.parametrize(
