@@ -135,7 +135,10 @@ class Prep:
         if limited is None:
             return
         limits, sums = nodes.get(quotas.limits_path(limited)), nodes.get(quotas.sums_path(limited))
-        if limits is None or sums is None:
+        if limits is None:
+            return
+        if sums is None:
+            quotas.parse(limits.data)  # nothing to compare them with, but they must be readable
             return
         for each in quotas.exceeded(limited, limits.data, sums.data, count, size):
             self._report(each)

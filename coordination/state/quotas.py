@@ -52,7 +52,9 @@ def sums_path(limited: str) -> str:
 
 def parse(data: bytes | None) -> dict[str, int]:
     """`count=3,bytes=120=;...` as numbers; `MarshallingError` on what is none of it (source: StatsTrack)."""
-    text = (data or b"").decode("utf-8", "replace")
+    if data is None:
+        raise MarshallingError(message="a quota holds null")
+    text = data.decode("utf-8", "replace")
     found: dict[str, int] = {}
     for pair in _SEPARATOR.split(text) if text else ():
         key, _, value = pair.partition("=")

@@ -20,7 +20,6 @@ from coordination.wire.requests import Create, Delete, Multi, SetData
     ("data", "numbers"),
     [
         (b"", {}),
-        (None, {}),
         (b"count=5,bytes=-1", {"count": 5, "bytes": -1}),
         (
             b"count=4,bytes=5=;byteHardLimit=10;countHardLimit=6",
@@ -29,12 +28,14 @@ from coordination.wire.requests import Create, Delete, Multi, SetData
         (b"count=1,;,bytes=2", {"count": 1, "bytes": 2}),
     ],
 )
-def test_numbers(data: bytes | None, numbers: dict[str, int]) -> None:
+def test_numbers(data: bytes, numbers: dict[str, int]) -> None:
     assert parse(data) == numbers
 
 
-@pytest.mark.parametrize("data", [b"nonsense", b"count=", b"count=x", b",count=1", b"=", b"count=1 ,bytes=2", b"\xff"])
-def test_what_is_no_number_is_refused(data: bytes) -> None:
+@pytest.mark.parametrize(
+    "data", [b"nonsense", b"count=", b"count=x", b",count=1", b"=", b"count=1 ,bytes=2", b"\xff", None]
+)
+def test_what_is_no_number_is_refused(data: bytes | None) -> None:
     with pytest.raises(MarshallingError):
         parse(data)
 
@@ -267,3 +268,21 @@ def test_sums_are_always_those_of_the_subtree(steps: list[tuple[str, str, bytes]
     }
     assert loaded.limited.paths == server.tree.limited.paths
     loaded.check_invariants()
+
+
+@pytest.mark.parametrize(("limits", "sums"), [(None, b""), (b"nonsense", b""), (b"count=9", None), (b"count=9", b"x")])
+def test_what_cannot_be_read_refuses_the_write_as_in_zookeeper(limits: bytes | None, sums: bytes | None) -> None:
+    """Found in lock step with Apache ZooKeeper: null is no empty text."""
+    with pytest.raises(MarshallingError):
+        exceeded("/a", limits, sums, 1, 0)
+
+
+def test_limits_must_be_readable_even_where_no_sums_are_kept() -> None:
+    server = Server()
+    server.create("/a")
+    server.limit("/a", b"nonsense")
+    server.do(Delete(1, sums_path("/a"), -1))
+    with pytest.raises(MarshallingError):
+        server.create("/a/b")
+    server.do(Delete(1, limits_path("/a"), -1))
+    server.create("/a/b")
