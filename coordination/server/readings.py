@@ -234,7 +234,7 @@ class Readings:
                 last_operation=_operation(last),
                 established_wall_ms=wall_ms - (now_ms - connection.since_ms),
                 session_timeout_ms=0 if session is None else session.timeout_ms,
-                last_cxid=getattr(last, "xid", -1),
+                last_cxid=getattr(connection.last_request, "xid", -1),
                 last_zxid=connection.last_zxid,
                 last_reply_ms=connection.last_reply_ms,
                 last_latency_ms=connection.last_latency_ms,

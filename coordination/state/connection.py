@@ -32,6 +32,7 @@ class Connection:
         "last",
         "last_latency_ms",
         "last_reply_ms",
+        "last_request",
         "last_zxid",
         "latency_max_ms",
         "latency_total_ms",
@@ -63,7 +64,8 @@ class Connection:
         self.deferred: list[Event] = []
         self.legacy = False  # an old client whose ConnectRequest has no readOnly byte
         self.since_ms = now_ms
-        self.last: Event | None = None  # the newest request
+        self.last: Event | None = None  # what came newest
+        self.last_request: Event | None = None  # the same, pings not counted
         self.last_zxid = 0  # of the newest reply, which left at last_reply_ms
         self.last_reply_ms = now_ms
         self.reset_statistics()

@@ -179,7 +179,9 @@ class Pipeline:
         count = len(incoming)
         self.counters.received += count
         connection.requests_received += count
-        connection.last = incoming[-1]
+        last = connection.last = incoming[-1]
+        if type(last) is not requests.Ping:
+            connection.last_request = last
         if connection.stalled:
             connection.deferred += incoming
         else:

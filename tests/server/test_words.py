@@ -10,6 +10,9 @@ from kazoo.client import KazooClient
 
 from coordination.testing import apache
 from coordination.testing.server import Server, serve
+from coordination.wire import opcodes, requests
+from coordination.wire.records import ConnectRequest
+from coordination.wire.replies import frame
 
 WORDS = [
     "conf",
@@ -141,6 +144,19 @@ def test_quotas_are_told_by_namespace() -> None:
         finally:
             client.stop()
             client.close()
+
+
+def test_a_ping_leaves_the_last_cxid_in_place() -> None:
+    with serve(options=["--4lw", "all"]) as running:
+        with socket.create_connection(("127.0.0.1", running.port), 10) as sock, sock.makefile("rb") as file:
+            sock.sendall(frame(ConnectRequest(0, 0, 10_000, 0, bytes(16)).encode()))
+            sock.sendall(requests.encode(requests.Exists(0x17, "/", False)))
+            sock.sendall(requests.encode(requests.Ping(opcodes.XID_PING)))
+            for _ in range(3):
+                file.read(int.from_bytes(file.read(4), "big"))
+            said = ask(running.port, b"cons")
+    assert ",lop=PING," in said
+    assert ",lcxid=0x17," in said
 
 
 def test_stmk_waits_for_its_argument(server: Server) -> None:
