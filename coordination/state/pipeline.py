@@ -182,6 +182,8 @@ class Pipeline:
         last = connection.last = incoming[-1]
         if type(last) is not requests.Ping:
             connection.last_request = last
+        elif count > 1:
+            connection.last_request = incoming[-2]
         if connection.stalled:
             connection.deferred += incoming
         else:

@@ -147,14 +147,17 @@ def test_quotas_are_told_by_namespace() -> None:
 
 
 def test_a_ping_leaves_the_last_cxid_in_place() -> None:
-    with serve(options=["--4lw", "all"]) as running:
-        with socket.create_connection(("127.0.0.1", running.port), 10) as sock, sock.makefile("rb") as file:
-            sock.sendall(frame(ConnectRequest(0, 0, 10_000, 0, bytes(16)).encode()))
-            sock.sendall(requests.encode(requests.Exists(0x17, "/", False)))
-            sock.sendall(requests.encode(requests.Ping(opcodes.XID_PING)))
-            for _ in range(3):
-                file.read(int.from_bytes(file.read(4), "big"))
-            said = ask(running.port, b"cons")
+    with (
+        serve(options=["--4lw", "all"]) as running,
+        socket.create_connection(("127.0.0.1", running.port), 10) as sock,
+        sock.makefile("rb") as file,
+    ):
+        sock.sendall(frame(ConnectRequest(0, 0, 10_000, 0, bytes(16)).encode()))
+        sock.sendall(requests.encode(requests.Exists(0x17, "/", False)))
+        sock.sendall(requests.encode(requests.Ping(opcodes.XID_PING)))
+        for _ in range(3):
+            file.read(int.from_bytes(file.read(4), "big"))
+        said = ask(running.port, b"cons")
     assert ",lop=PING," in said
     assert ",lcxid=0x17," in said
 
