@@ -1,10 +1,17 @@
 """The shell of the coordination server: moves bytes, keeps order, decides nothing.
 
-config       zoo.cfg, properties and options -> one frozen Config
-poller       which sockets are ready, as one thing to wait for
-log_writer   group commit: payloads in, "persisted up to zxid" out, inline or in a thread
-client_port  sockets <-> the pipeline
-admin        the four letter words
-journal      the server's own log lines, JSON on stderr
-main         puts it together: storage, recovery, port, signals
+config        zoo.cfg, properties and options -> one frozen Config (config_reader, config_keys, properties, tls)
+listening     a socket, or why there is none
+poller        which sockets are ready, as one thing to wait for
+client        what is kept and counted per socket
+client_port   sockets <-> the pipeline
+log_writer    group commit: payloads in, "persisted up to zxid" out, inline or in a thread
+snapshots     when to write one, in slices between requests
+journal       the server's own log: events -> lines; logs: a terminal, a pipe, a file that rotates
+readings      what the server knows about itself
+metrics       the same under ZooKeeper's names
+words         ... as four letter words
+commands      ... as AdminServer's JSON
+operators     HTTP for operators, if switched on: http_serving, http_guard, http_admin, http_metrics
+main          puts it together: storage, recovery, port, signals
 """
