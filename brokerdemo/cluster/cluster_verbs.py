@@ -128,7 +128,7 @@ class ClusterVerbs:
         members = self._sup.host.members
         return View(
             brokers=tuple(sorted(members)),
-            live=frozenset(m.broker for m in members.values() if m.alive and not m.paused),
+            live=frozenset(m.broker for m in members.values() if m.alive and not m.paused and not m.doomed),
             controller=picture.controller[0] if picture.controller else None,
             leaders={key: p.leader for key, p in picture.partitions.items()},
             followers={key: tuple(b for b in p.isr if b != p.leader) for key, p in picture.partitions.items()},
@@ -383,7 +383,7 @@ def state_of(member: Member | None, registered: bool | None) -> str:
     """live, suspect, dead or paused. `registered` None: the znodes cannot be read now.
 
     suspect = process and registration disagree: it runs and is not registered (starting, or fenced and on its way
-    back), or its process is gone and the service does not know yet (its session has not timed out).
+    back), or its process is gone or about to be and the service does not know yet (its session has not timed out).
     """
     if member is None:
         return "live"  # on another host: its registration is what is known of it
@@ -392,7 +392,7 @@ def state_of(member: Member | None, registered: bool | None) -> str:
     if member.paused:
         return "paused"
     if member.alive:
-        return "live" if registered else "suspect"
+        return "live" if registered and not member.doomed else "suspect"
     return "suspect" if registered else "dead"
 
 

@@ -70,6 +70,11 @@ class Member:
         return self.child is not None and self.child.alive and self.child.stopped
 
     @property
+    def doomed(self) -> bool:
+        """Its end is on the way."""
+        return self.child is not None and self.child.doomed
+
+    @property
     def stderr_log(self) -> Path:
         return self.directory / "stderr"
 

@@ -36,6 +36,8 @@ class Child:
         """SIGSTOP was sent and SIGCONT was not."""
         self.told_to_go = False
         """SIGTERM or SIGINT was sent: it may say goodbye."""
+        self.doomed = False
+        """A signal that ends it was sent, and the kernel may not have got there yet."""
         self._pidfd = pidfd
 
     @property
@@ -59,6 +61,8 @@ class Child:
             self.stopped = False
         if signum in (signal.SIGTERM, signal.SIGINT):
             self.told_to_go = True
+        if signum in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            self.doomed = True
         return True
 
     def note_end(self) -> None:

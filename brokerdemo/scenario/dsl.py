@@ -18,7 +18,7 @@ import trio
 
 from brokerdemo.cluster.control import AsyncControlClient
 from brokerdemo.cluster.errors import ClusterError, Code
-from brokerdemo.durations import format_ms, parse_ms
+from brokerdemo.durations import parse_ms
 from brokerdemo.observe import waterfall
 from brokerdemo.observe.events import matches
 from brokerdemo.scenario.declare import Scenario, scenario
@@ -181,15 +181,18 @@ class Cluster:
 
     async def heal(self) -> None:
         """Undo every fault: resume what is paused, start what is dead, wait for the steady state."""
-        view = await self.refresh()
-        rows = view.status.get("brokers", ())
-        paused = [b["id"] for b in rows if b["state"] == "paused" or b.get("paused")]
-        if paused:
-            await self._ask("resume", targets=paused, within_ms=HEAL_WITHIN_MS)
-        dead = [b["id"] for b in rows if b["state"] == "dead"]
-        if dead:
-            await self._ask("restart", targets=dead, within_ms=HEAL_WITHIN_MS)
-        await self.steady(within=format_ms(HEAL_WITHIN_MS))
+
+        async def look() -> list[str]:
+            rows = (await self.refresh()).status.get("brokers", ())
+            if paused := [b["id"] for b in rows if b["state"] == "paused"]:
+                await self._ask("resume", targets=paused, within_ms=HEAL_WITHIN_MS)
+            # By its process, not by its state: the service may take a session timeout to hear of a death.
+            if gone := [b["id"] for b in rows if b.get("pid") is None and b.get("local", True)]:
+                await self._ask("restart", targets=gone, within_ms=HEAL_WITHIN_MS)
+            return (await self.refresh()).not_steady()
+
+        # At every event anew: a signal may have been sent a moment ago and its effect still be to come.
+        await self._waiter.view(look, since=self._since, within_ms=HEAL_WITHIN_MS)
 
     async def mark(self, label: str) -> None:
         """Put a mark of your own into the event stream."""

@@ -24,6 +24,11 @@ def test_sync(brokers):
     # nothing is restarted here: the fixture heals
 
 
+@pytest.mark.parametrize("again", range(4))
+def test_nothing_waits_for_the_kill(brokers, again):
+    brokers.kill("controller")
+
+
 def test_the_next_one_finds_it_whole(brokers):
     assert brokers.view().not_steady() == []
     assert [t["name"] for t in brokers.view().status["topics"]] == ["t"]
@@ -87,7 +92,7 @@ def test_fixtures(project: Path) -> None:
     (project / "test_mine.py").write_text(USER_TESTS + marker)
     code, out = run(project, "--junitxml=j.xml")
     assert code == 0, out
-    assert "5 passed" in out
+    assert "9 passed" in out
     assert layout.running({"BROKERDEMO_HOME": str(project / "home")}) == []
 
 
