@@ -124,10 +124,10 @@ class ClientPort:
             self._set_clock()
             self._serve_ready(ready)
             if self._writers:
-                if self.writer.in_place:
-                    self._gather()
-                else:
+                if self.writer.busy:  # they gather behind the sync that runs
                     self._writers.clear()
+                else:
+                    self._gather()
             self._flush()
             if time.monotonic() - begin > ROUNDS_MS / 1000:
                 break

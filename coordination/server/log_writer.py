@@ -9,11 +9,12 @@ Decides only where the sync runs; knows nothing of txns.  Answers to ZooKeeper's
 (4) An error of the log ends the server: nothing after it is acknowledged.
 
 Where the sync runs.  In place, as long as nobody would use its time: two hand-overs to a thread cost 0.15 ms each, and
-a thread that comes out of fdatasync waits for the interpreter while the serving task is busy (up to the switch interval,
-5 ms as Python sets it, shortened here).  In a thread, when the disk is slow, or when a sync is worth the hand-over and
-other clients' requests come in while it runs: `overlap` is asked after each such sync.  Measured with syncs of 1 ms: 50
-clients with 20 writes under way each give twice as much with the thread, 10 with one each give half as much.  What the
-thread measures holds its wait for the interpreter too, so after a term of batches the sync is tried in place again.
+a thread that comes out of fdatasync waits for the interpreter while the serving task is busy (up to the switch
+interval, 5 ms as Python sets it, shortened here).  In a thread, when the disk is slow, or when a sync is worth the
+hand-over, many writes share it, and yet other clients come in while it runs (`overlap` is asked then).  Measured with
+syncs of 1 to 1.5 ms: 50 clients with 20 writes under way each give up to twice as much with the thread, 10 with one
+each give half as much.  What the thread measures holds its wait for the interpreter and for a processor too, so after a
+term of batches the sync is tried in place again.
 """
 
 import os
@@ -25,10 +26,11 @@ from collections.abc import Callable
 from coordination.state.summary import Summary
 from coordination.storage import TransactionLog
 
-TO_THREAD_ABOVE_US = 2000.0  # whoever waits
-WORTH_A_THREAD_US = 400.0  # if others wait
-OVERLAP_LEAST = 0.3
-TO_INLINE_BELOW_US = 1500.0  # as the thread measures it
+TO_THREAD_ABOVE_US = 3000.0  # whoever waits
+WORTH_A_THREAD_US = 1000.0  # if others wait
+OVERLAP_LEAST = 0.5
+BATCH_LEAST = 50.0  # with fewer, two halves of the clients that take turns cost two syncs and save no work
+TO_INLINE_BELOW_US = 2000.0  # as the thread measures it
 THREAD_SWITCH_INTERVAL_S = 0.0002
 # In batches: how many are judged before a change; how long the thread has it, at first and at most.
 TRIAL, TERM, TERM_MAX = 8, 100, 800
@@ -54,7 +56,7 @@ class LogWriter:
         """Moving average of one sync, where it runs now."""
         self.overlap: Callable[[], float] = lambda: 0.0
         """How many clients wait to be heard, as a share of those whose writes were just synced."""
-        self._overlap = 0.0
+        self._overlap = self._batch_size = 0.0
         self._batches = 0  # since the place was last changed
         self._measured = 0  # of them
         self._term = TERM
@@ -93,7 +95,7 @@ class LogWriter:
             self._hand_over(payloads, zxid)
         else:
             self._write(payloads)
-            self._judge_place()
+            self._judge_place(len(payloads))
             self._persisted(zxid)
 
     def finished(self) -> None:
@@ -161,12 +163,14 @@ class LogWriter:
         self._measured += 1
         self.sync_us += (took_ns / 1000 - self.sync_us) * max(_WEIGHT, 1 / self._measured)
 
-    def _judge_place(self) -> None:
+    def _judge_place(self, batch_size: int) -> None:
         """A sync was done in place: should a thread have done it?"""
         self._batches += 1
         waited = self.overlap() if self.sync_us > WORTH_A_THREAD_US else 0.0
-        self._overlap += (waited - self._overlap) * max(_WEIGHT, 1 / self._batches)
-        worth = self.sync_us > WORTH_A_THREAD_US and self._overlap > OVERLAP_LEAST
+        weight = max(_WEIGHT, 1 / self._batches)
+        self._overlap += (waited - self._overlap) * weight
+        self._batch_size += (batch_size - self._batch_size) * weight
+        worth = waited and self._overlap > OVERLAP_LEAST and self._batch_size > BATCH_LEAST
         if self._batches >= TRIAL and (worth or self.sync_us > TO_THREAD_ABOVE_US):
             self._term = min(self._term * 2, TERM_MAX) if self._batches < 2 * TRIAL else TERM
             self._change_place(True)

@@ -48,6 +48,7 @@ from coordination.state.txn import (
     TxnBody,
     TxnHeader,
     decode,
+    set_data_payload,
 )
 from coordination.wire import opcodes, requests
 from coordination.wire.jute import put_buffer
@@ -433,37 +434,40 @@ class Pipeline:
         header = TxnHeader(client_id, xid, zxid, self.wall_ms, request_opcode if type_ is None else type_)
         proposal = Proposal(header, body, connection, xid, request_opcode, self.now_ms)
         self._proposals.append(proposal)
-        self._persist.append(HEADER.pack(*header) + body.encode())
+        if type(body) is SetDataTxn and body.data is not None:
+            self._persist.append(set_data_payload(header, body, body.data))
+        else:
+            self._persist.append(HEADER.pack(*header) + body.encode())
         if connection is not None:
             connection.waiting.append(proposal)
 
     # --- commit
 
     def _commit(self, zxid: int) -> None:
-        proposals, tree, settled = self._proposals, self.tree, self.prep.settled
+        proposals, tree = self._proposals, self.tree
         data_watches, fire = self.readable.data_watches, self.announcer.fire
         observe = self.counters.update_latency_ms.observe
+        now_ms = self.now_ms
         changes: list[Change] = []
         run_ms = run_length = 0  # writes that took equally long, one after the other: most of a batch
         while proposals and proposals[0].header.zxid <= zxid:
             proposal = proposals.popleft()
             header, body, connection = proposal.header, proposal.body, proposal.connection
-            result: PartResult | list[PartResult]
+            result: PartResult | list[PartResult] | None
             if type(body) is SetDataTxn:  # what a busy server does most, without the general way's hand-overs
                 node = tree.set_data(header, body)
                 tree.last_zxid = header.zxid
                 if data_watches.may_hear(body.path):
                     fire(Change(EVENT_DATA_CHANGED, body.path, node.acl, OPEN_ACL), header.zxid)
-                result = PartResult(header.type, 0, body.path, node.stat)
+                result, stat = None, node.stat
             else:
-                result = tree.apply(header, body, changes)
+                result, stat = tree.apply(header, body, changes), b""
                 for change in changes:
                     fire(change, header.zxid)
                 changes.clear()
                 if proposal.request_opcode == opcodes.CLOSE_SESSION:
                     self._end_session(proposal)
-            settled(header.zxid)
-            took_ms = self.now_ms - proposal.received_ms
+            took_ms = now_ms - proposal.received_ms
             if took_ms != run_ms:
                 if run_length:
                     observe(run_ms, run_length)
@@ -471,34 +475,39 @@ class Pipeline:
             run_length += 1
             if connection is not None and connection.phase is not GONE and connection.waiting:
                 connection.writes += 1
-                connection.last_zxid, connection.last_reply_ms = header.zxid, self.now_ms
+                connection.last_zxid, connection.last_reply_ms = header.zxid, now_ms
                 connection.last_latency_ms = took_ms
                 if took_ms:
                     connection.latency_total_ms += took_ms
                     if took_ms > connection.latency_max_ms:
                         connection.latency_max_ms = took_ms
-                self._answer(connection, proposal, result)
+                self._answer(connection, proposal, result, stat)
         if run_length:
             observe(run_ms, run_length)
+            self.prep.settled(tree.last_zxid)  # nothing was decided meanwhile
 
-    def _answer(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
+    def _answer(
+        self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult] | None, stat: bytes
+    ) -> None:
+        """`result` None: a setData, which gave this Stat."""
         waiting = connection.waiting
         if waiting.popleft() is not proposal:
             raise InternalError(f"{connection!r} waits for another write than the one that was committed")
-        self._answer_write(connection, proposal, result)
+        if result is None:
+            out = connection.out
+            if not out:
+                self.announcer.dirty.append(connection)
+            out.append(pack_reply_head(HEADER_BYTES + STAT_BYTES, proposal.xid, proposal.header.zxid, 0))
+            out.append(stat)
+        else:
+            self._answer_write(connection, proposal, result)
         while waiting and type(waiting[0]) is not Proposal:
             self._answer_held(connection, waiting.popleft())
 
     def _answer_write(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
         header = proposal.header
         opcode = proposal.request_opcode
-        if opcode == opcodes.SET_DATA and type(result) is PartResult and result.type == opcodes.SET_DATA:
-            out = connection.out
-            if not out:
-                self.announcer.dirty.append(connection)
-            out.append(pack_reply_head(HEADER_BYTES + STAT_BYTES, proposal.xid, header.zxid, 0))
-            out.append(result.stat)
-        elif opcode == opcodes.CREATE_SESSION:
+        if opcode == opcodes.CREATE_SESSION:
             self._welcome(connection)
         elif isinstance(result, list):
             self._send(connection, reply(proposal.xid, header.zxid, multi_reply(result)))

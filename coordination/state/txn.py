@@ -19,7 +19,6 @@ from typing import ClassVar, NamedTuple
 from coordination.errors import RemoteProtocolError
 from coordination.wire import opcodes
 from coordination.wire.jute import (
-    NULL,
     get_bool,
     get_buffer,
     get_count,
@@ -110,10 +109,16 @@ class SetDataTxn:
     version: int
 
     def encode(self) -> bytes:
-        path, data = self.path.encode(), self.data  # written out flat: once per write
-        if data is None:
-            return pack_int(len(path)) + path + NULL + pack_int(self.version)
-        return b"".join((pack_int(len(path)), path, pack_int(len(data)), data, pack_int(self.version)))
+        return put_string(self.path) + put_buffer(self.data) + pack_int(self.version)
+
+
+_SET_DATA_HEAD = Struct(">qiqqii")
+
+
+def set_data_payload(header: TxnHeader, txn: SetDataTxn, data: bytes) -> bytes:
+    """Header and body of a setData of some data: what a busy server encodes most, written out flat."""
+    path = txn.path.encode()
+    return b"".join((_SET_DATA_HEAD.pack(*header, len(path)), path, pack_int(len(data)), data, pack_int(txn.version)))
 
 
 @dataclass(slots=True)

@@ -42,20 +42,36 @@ class GatedLog:
     def close(self) -> None: ...
 
 
+class Clock:
+    """The log's syncs take the time the test says, on the writer's clock."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def perf_counter_ns(self) -> int:
+        return self.ns
+
+
+class TimedLog(GatedLog):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.sync_us = 0
+
+    def sync(self) -> None:
+        self.clock.ns += self.sync_us * 1000
+
+
 @pytest.fixture
 def log() -> GatedLog:
     return GatedLog()
-
-
-@pytest.fixture(autouse=True)
-def stays_in_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_writer, "TO_INLINE_BELOW_US", -1.0)
 
 
 def threaded(log: GatedLog, reported: list[int]) -> LogWriter:
     """A writer that has found this disk slow."""
     writer = LogWriter(log, reported.append)
     writer._threaded = True
+    writer._term = 1000
     log.gated = True
     return writer
 
@@ -138,3 +154,69 @@ def test_closing_finishes_what_was_handed_over(log: GatedLog) -> None:
     log.gate.release()
     writer.close()
     assert log.batches == [[b"1"], [b"2"]]
+
+
+# --- where the sync runs
+
+
+def judged(
+    monkeypatch: pytest.MonkeyPatch, sync_us: list[int], overlap: float, size: int = 100
+) -> tuple[LogWriter, TimedLog]:
+    """A writer after a trial of batches of so many writes, whose syncs took these times in turn."""
+    clock = Clock()
+    monkeypatch.setattr(log_writer, "time", clock)
+    log = TimedLog(clock)
+    writer = LogWriter(log, lambda zxid: None)
+    writer.overlap = lambda: overlap
+    for n in range(log_writer.TRIAL):
+        log.sync_us = sync_us[n % len(sync_us)]
+        assert writer.in_place, n
+        writer.append([b"x"] * size, n + 1)
+    return writer, log
+
+
+@pytest.mark.parametrize(
+    ("sync_us", "overlap", "size", "in_place"),
+    [
+        ([100], 5.0, 100, True),  # quick: nothing to win
+        ([1500], 0.0, 100, True),  # all clients wait for this sync
+        ([1500], 1.0, 10, True),  # few writes: two halves would take turns
+        ([1500], 1.0, 100, False),  # others come meanwhile
+        ([50] * 7 + [7000], 1.0, 100, True),  # hiccups of a quick disk
+        ([4000], 0.0, 1, False),  # a slow disk: nobody else must stand still for it
+    ],
+)
+def test_a_thread_is_for_slow_syncs_that_others_would_wait_for(
+    monkeypatch: pytest.MonkeyPatch, sync_us: list[int], overlap: float, size: int, in_place: bool
+) -> None:
+    writer, _ = judged(monkeypatch, sync_us, overlap, size)
+    assert writer.in_place == in_place
+    writer.close()
+
+
+def test_after_a_term_the_sync_is_tried_in_place_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, log = judged(monkeypatch, [1200], 1.0)
+    assert not writer.in_place
+    zxid = 100
+    # The first change came at once: twice the usual term.
+    for _ in range(2 * log_writer.TERM):
+        assert not writer.in_place
+        zxid += 1
+        writer.append([b"x"], zxid)
+        wait(writer)
+    assert writer.in_place
+    log.sync_us = 50
+    for _ in range(50):
+        zxid += 1
+        writer.append([b"x"], zxid)
+        assert writer.in_place
+    writer.close()
+
+
+def test_a_slow_disk_keeps_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, _ = judged(monkeypatch, [9000], 0.0)
+    for zxid in range(100, 100 + 3 * log_writer.TERM):
+        writer.append([b"x"], zxid)
+        wait(writer)
+        assert not writer.in_place
+    writer.close()

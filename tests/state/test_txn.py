@@ -66,6 +66,12 @@ def test_a_cut_payload_is_refused_or_an_older_form(type_: int, body: TxnBody) ->
         assert found == CloseSessionTxn(None) or (isinstance(found, CreateTxn) and found.parent_cversion == -1)
 
 
+@pytest.mark.parametrize("data", [b"", b"w" * 300])
+def test_the_flat_encoding_is_the_same(data: bytes) -> None:
+    header, body = TxnHeader(-1, -2, 3 << 32, 4, opcodes.SET_DATA), SetDataTxn("/ä", data, -9)
+    assert txn.set_data_payload(header, body, data) == txn.encode(header, body)
+
+
 def test_unknown_types_and_nested_multis_are_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="unknown type 77"):
         txn.decode(txn.HEADER.pack(1, 2, 3, 4, 77))
