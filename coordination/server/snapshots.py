@@ -79,6 +79,7 @@ class Snapshotter:
 
     async def _take(self) -> Path | None:
         begin = time.monotonic()
+        await trio.to_thread.run_sync(self._store.log.prepare)
         tree = self._pipeline.tree
         zxid = tree.last_zxid
         sessions = {session.id: session.timeout_ms for session in self._pipeline.sessions.by_id.values()}

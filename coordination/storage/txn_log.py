@@ -47,6 +47,8 @@ VERSION_DIRECTORY = "version-2"
 DEFAULT_PREALLOC_BYTES = 64 << 20
 # FilePadding grows a file when less than this is left, so that a batch seldom has to.
 _PADDING_RESERVE_BYTES = 4096
+# The next file before it has its name: allocated and synced, so that beginning it costs the writers no 8 ms.
+_PREPARED_NAME = ".log.next.tmp"
 _LOG_NAME = re.compile(r"log\.([0-9a-f]{1,16})")
 
 _datasync = getattr(os, "fdatasync", os.fsync)
@@ -67,6 +69,7 @@ class TxnLog:
         self._allocated = 0
         self._dirty = False
         self._failed: str | None = None
+        self._prepared: tuple[int, int] | None = None  # descriptor, allocated bytes
 
     @classmethod
     def open(cls, log_dir: Path, *, prealloc_bytes: int = DEFAULT_PREALLOC_BYTES) -> "TxnLog":
@@ -80,6 +83,7 @@ class TxnLog:
         log = cls(log_dir / VERSION_DIRECTORY, prealloc_bytes)
         with _wrapped("open the transaction log in", log.directory):
             log.directory.mkdir(parents=True, exist_ok=True)
+            (log.directory / _PREPARED_NAME).unlink(missing_ok=True)
             log._recover()
         return log
 
@@ -180,6 +184,30 @@ class TxnLog:
                 raise self._fail("trim", error) from error
             self._release()
 
+    def prepare(self) -> None:
+        """Make the file that will follow the present one; may run in any thread beside the other calls but `close`.
+        A disk that refuses is heard of when the file is needed.
+        """
+        if self._prepared is not None or self._failed is not None:
+            return
+        path = self.directory / _PREPARED_NAME
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError:
+            return
+        try:
+            os.pwrite(fd, HEADER_BYTES, 0)
+            allocated = HEADER.size
+            if self._prealloc_bytes and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(fd, 0, self._prealloc_bytes)
+                allocated = self._prealloc_bytes
+            os.fsync(fd)
+        except OSError:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            return
+        self._prepared = fd, allocated
+
     def advance(self, zxid: int) -> None:
         """Take no zxid up to this one any more, and begin a new file: a snapshot already holds them (ZOOKEEPER-582)."""
         assert zxid >= self.last_zxid
@@ -210,6 +238,10 @@ class TxnLog:
         if self._failed is None:
             self.roll()
         self._release()
+        if self._prepared is not None:
+            os.close(self._prepared[0])
+            self._prepared = None
+            (self.directory / _PREPARED_NAME).unlink(missing_ok=True)
 
     # -- inside
 
@@ -231,6 +263,14 @@ class TxnLog:
 
     def _create(self, zxid: int) -> None:
         self._path = self.directory / f"log.{zxid:x}"
+        if self._prepared is not None:
+            (self._fd, self._allocated), self._prepared = self._prepared, None
+            self._position = HEADER.size
+            prepared = self.directory / _PREPARED_NAME
+            os.link(prepared, self._path)  # as O_EXCL below, where a rename would take the place of what is there
+            os.unlink(prepared)
+            _sync_directory(self.directory)
+            return
         # O_EXCL: a file of this name would hold a record with this zxid, which can only be our bug.
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         os.pwrite(self._fd, HEADER_BYTES, 0)

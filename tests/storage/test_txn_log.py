@@ -408,3 +408,53 @@ def test_the_newest_txns_of_an_epoch_may_be_large(tmp_path: Path) -> None:
     log.append([big, payload(2)])
     log.close()
     assert [found for _, found in TxnLog.open(tmp_path).read()] == [big, payload(2)]
+
+
+def test_a_prepared_file_becomes_the_next_one(tmp_path: Path) -> None:
+    log = TxnLog.open(tmp_path, prealloc_bytes=1 << 16)
+    log.append([payload(1)])
+    log.prepare()
+    log.prepare()  # one is enough
+    hidden = tmp_path / "version-2" / txn_log._PREPARED_NAME
+    assert hidden.stat().st_size == 1 << 16
+    assert [zxid for zxid, _ in log.files()] == [1]
+    log.roll()
+    log.append([payload(2), payload(3)])
+    log.sync()
+    assert not hidden.exists()
+    assert [zxid for zxid, _ in log.files()] == [1, 2]
+    assert (tmp_path / "version-2" / "log.2").stat().st_size == 1 << 16
+    assert [zxid for zxid, _ in TxnLog.open(tmp_path).read()] == [1, 2, 3]  # as after kill -9
+    log.prepare()
+    log.close()
+    assert sorted(path.name for path in (tmp_path / "version-2").iterdir()) == ["log.1", "log.2"]
+    assert reopened(tmp_path) == [1, 2, 3]
+
+
+def test_a_prepared_file_left_by_a_dead_process_is_removed(tmp_path: Path) -> None:
+    log = TxnLog.open(tmp_path, prealloc_bytes=1 << 16)
+    log.append([payload(1)])
+    log.sync()
+    log.prepare()
+    again = TxnLog.open(tmp_path, prealloc_bytes=0)
+    assert [path.name for path in (tmp_path / "version-2").iterdir()] == ["log.1"]
+    again.close()
+
+
+def test_a_disk_without_room_for_the_next_file_is_heard_of_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = TxnLog.open(tmp_path, prealloc_bytes=1 << 16)
+    log.append([payload(1)])
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full)
+        log.prepare()
+    assert [path.name for path in (tmp_path / "version-2").iterdir()] == ["log.1"]
+    log.roll()
+    log.append([payload(2)])
+    log.close()
+    assert reopened(tmp_path) == [1, 2]
