@@ -32,13 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         from brokerdemo.cluster import by_hand
 
         return by_hand.broker(args[1:])
-    if command == "up" and not {"-h", "--help", "--print-config"} & set(args):
-        from brokerdemo.cluster import prestart
+    if command != "up" or {"-h", "--help", "--print-config"} & set(args):
+        from brokerdemo.cli import main as cli
 
-        prestart.early()
-    from brokerdemo.cli import main as cli
+        return cli(args)
+    from brokerdemo.cluster import prestart
 
-    return cli(args)
+    prestart.early()
+    try:
+        from brokerdemo.cli import main as cli
+
+        return cli(args)
+    finally:
+        # A command refused before it started anything: what it had begun must not serve the next one of this process.
+        prestart.abandon()
 
 
 if __name__ == "__main__":

@@ -76,6 +76,18 @@ def _within(text: str) -> int:
     return opt.duration_ms(text, "--within") or DEFAULT_WITHIN_MS
 
 
+def still(verb: str, targets: list[str], signal: str | None) -> str:
+    """What to say when the waiting is given up: the fault is not undone by that."""
+    paused = verb == "pause" or str(signal).upper().removeprefix("SIG") == "STOP"
+    if all(target.replace(",", "").replace("-", "").isdigit() for target in targets):
+        do = f"{'resume' if paused else 'restart'} {' '.join(targets)}"
+    else:
+        # A role may be another broker's by now: `restart controller` would hit the new one.
+        do = "resume all" if paused else "status"
+    state = "paused" if paused else "down"
+    return f"\nStopped waiting; the fault stays: {', '.join(targets)} is still {state}.   brokerdemo {do}"
+
+
 def inject(verb: str, *, as_json: bool, **args: Any) -> None:
     """Ask for a fault, draw what came of it; a deadline missed is drawn as far as it got, then exit 5."""
     late: ClusterError | None = None
@@ -86,10 +98,7 @@ def inject(verb: str, *, as_json: bool, **args: Any) -> None:
             raise
         late, found = error, error.result
     except exits.Interrupted:
-        names = ", ".join(map(str, args["targets"]))
-        raise exits.Interrupted(
-            f"\nStopped waiting; the fault stays: {names} is still down.   brokerdemo restart {names}"
-        ) from None
+        raise exits.Interrupted(still(verb, [str(target) for target in args["targets"]], args.get("signal"))) from None
     faults = found if isinstance(found, list) else found.get("faults", [found])
     show(faults, as_json=as_json, one=not isinstance(found, list))
     if late is not None:

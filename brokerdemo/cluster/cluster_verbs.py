@@ -289,7 +289,7 @@ class ClusterVerbs:
                 if event.get("broker") != member.broker:
                     continue
                 if event["event"] == "process_exited" and event["pid"] == child.pid:
-                    raise start_failed(member, event.get("code"))
+                    raise start_failed(member, event)
                 if event["event"] == "broker_registered":
                     entry["registered_ms"] = round((event["t_ns"] - began_ns) / 1e6, 3)
                     break

@@ -301,9 +301,15 @@ def tail(path: Path, lines: int = 3) -> str:
     return ""
 
 
-def start_failed(member: Member, code: int | None) -> ClusterError:
-    """The error for a broker that ended while the cluster was starting."""
+def start_failed(member: Member, exited: Event) -> ClusterError:
+    """The error for a broker that ended while it was starting, as its `process_exited` tells."""
+    code, signum = exited.get("code"), exited.get("signal")
     conflict = code == Code.CONFLICT
+    if signum is not None:
+        return ClusterError(
+            Code.CONFLICT, f"broker {member.broker} ended while starting ({signum})", "somebody sent it that signal",
+            f"brokerdemo restart {member.broker}",
+        )  # fmt: skip
     return ClusterError(
         Code.CONFLICT if conflict else Code.BUG,
         f"broker {member.broker} ended while starting (exit code {code})",

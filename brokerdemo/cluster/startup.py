@@ -192,7 +192,7 @@ class Startup:
                 left.discard(event["broker"])
                 self._marks.setdefault("first_registered", event["t_ns"])
             elif event["event"] == "process_exited" and "broker" in event:
-                raise start_failed(self._sup.host.members[event["broker"]], event.get("code"))
+                raise start_failed(self._sup.host.members[event["broker"]], event)
             if not left:
                 self._marks["registered"] = event["t_ns"]
                 return

@@ -258,7 +258,7 @@ class FaultTimeline:
                 yield (
                     f"meanwhile changed: {', '.join(sorted(self._disturbed))}"
                     if self._disturbed
-                    else "sessions survived: no leader and no controller changed"
+                    else "sessions survived: no leader and no controller changed before it answered"
                 )
             return
         if self._healed_unnoticed:

@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from brokerdemo.cli.faults import still
+from brokerdemo.cluster import prestart
 from tests.cli.conftest import FAULT, STATUS, Cli, Fake, Refusal
 
 STATUS_KEYS = {"schema", "cluster", "uptime_ms", "coordination", "controller", "brokers", "topics"}
@@ -374,3 +376,24 @@ def test_doctor_without_a_home_is_exit_7(cli: Cli, tmp_path: Path) -> None:
 def test_version(cli: Cli) -> None:
     assert cli("version").lines[0] == "brokerdemo 0.1.0"
     assert cli("version --json").json["schema"] == "brokerdemo.version/1"
+
+
+@pytest.mark.parametrize(
+    ("verb", "targets", "signal", "said"),
+    [
+        ("kill", ["1"], None, "1 is still down.   brokerdemo restart 1"),
+        ("kill", ["1", "2-3"], "KILL", "1, 2-3 is still down.   brokerdemo restart 1 2-3"),
+        ("kill", ["controller"], None, "controller is still down.   brokerdemo status"),
+        ("kill", ["2"], "STOP", "2 is still paused.   brokerdemo resume 2"),
+        ("pause", ["leader:demo/0"], None, "leader:demo/0 is still paused.   brokerdemo resume all"),
+    ],
+)
+def test_giving_up_waiting_says_what_stays_and_how_to_end_it(
+    verb: str, targets: list[str], signal: str | None, said: str
+) -> None:
+    assert still(verb, targets, signal).endswith(said)
+
+
+def test_a_start_refused_leaves_no_interpreter_for_the_next(cli: Cli) -> None:
+    assert cli("up -n none").code == 2
+    assert prestart._early is None
