@@ -7,7 +7,7 @@ Knows no session but as an owner's number, no connection, no clock.  Answers to 
     fuzzy snapshot may already hold it; outside recovery a txn that does not fit is a bug.
 (2) nodes[path] exists <=> its name is in its parent's children; the root is always there.
 (3) `ephemerals`, `containers` and `ttls` name exactly the nodes with such an owner.
-(4) A node's encoded Stat is kept until the node or its list of children changes.
+(4) A node's encoded Stat is kept from its first use until the node or its list of children changes.
 (5) What clients see as cversion counts creations *and* deletions: 2 x creations - children (source: DataNode.copyStat).
 (6) `acls` counts exactly the znodes of each ACL.
 (7) The sums beside a limit (zookeeper_stats) are those of the subtree after each txn.
@@ -300,7 +300,7 @@ class DataTree:
         if owner:
             self._own(path, owner)
         changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
-        stat = node.stat
+        stat, node._stat = node.stat, None  # not kept before somebody reads it: 100 bytes of each of a million
         if path.startswith(QUOTA_PATH):
             self._quota_created(path)
         if self.limited.paths:
