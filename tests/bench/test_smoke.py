@@ -1,11 +1,12 @@
 """Each benchmark still runs and says what it promises to say; its figures are nobody's business here."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import coordination, failover, load
+from bench import coordination, failover, load, scale
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -27,13 +28,24 @@ def test_coordination(capsys: pytest.CaptureFixture[str]) -> None:
     assert cells["read 1 x 16"]["medians"]["ceiling"] > 0
 
 
-def test_failover(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failover(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKERDEMO_HOME", str(tmp_path))  # not among the clusters of whoever runs the tests
     assert failover.main(["--tiny", "--json"]) == 0
     result = printed(capsys)
     assert result["schema"] == "brokerdemo.bench.failover/1"
     kills = [line for line in result["lines"] if line["name"].startswith("kill")]
     assert len(kills) == 3
     assert all(line["median"] > 0 and line["detected_by"] == ["certificate"] for line in kills)
+
+
+def test_scale(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    picture = tmp_path / "scale.svg"
+    tiny = ["--znodes", "2000", "--sessions", "5", "--seconds", "0.05"]
+    assert scale.main([*tiny, "--svg", str(picture)]) == 0
+    said = capsys.readouterr().out
+    for name in ("2,000 znodes", "5 sessions", "bytes per znode", "s to start from the snapshot"):
+        assert name in said
+    assert picture.read_text().count("<polyline") == 5
 
 
 def test_the_generator_notices_errors() -> None:
