@@ -169,7 +169,7 @@ import os, sys, trio, coordination
 from coordination.client import client
 async def main():
     async with coordination.connect("{hosts}", session_timeout_ms=5000) as zk:
-        os.write(1, b"%d\n" % zk.session_id)  # in one piece: the three share it
+        os.write(1, b"%d\\n" % zk.session_id)  # in one piece: the three share it
 children = []
 for _ in range(3):
     pid = os.fork()
