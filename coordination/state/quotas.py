@@ -16,20 +16,23 @@ Answers to ZooKeeper's Quotas, StatsTrack, PathTrie and ZooKeeperServer.checkQuo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from coordination.errors import MarshallingError
+from coordination.state.clock import Clock
 
 QUOTA_ROOT = "/zookeeper/quota"
 LIMITS_NAME = "zookeeper_limits"
 SUMS_NAME = "zookeeper_stats"
 LIMITS_SUFFIX = "/" + LIMITS_NAME
 SUMS_SUFFIX = "/" + SUMS_NAME
+TOLD_EVERY_MS = 1000
 COUNT, BYTES, COUNT_HARD, BYTES_HARD = "count", "bytes", "countHardLimit", "byteHardLimit"
 
 _SEPARATOR = re.compile("[,;]+")
-_NUMBER = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"([+-]?)0*([0-9]{1,19})")  # no longer than Java's long: Python refuses to read thousands
+_LONGS = range(-(1 << 63), 1 << 63)
 
 
 class Exceeded(NamedTuple):
@@ -59,9 +62,10 @@ def parse(data: bytes | None) -> dict[str, int]:
     for pair in _SEPARATOR.split(text) if text else ():
         key, _, value = pair.partition("=")
         number = value.partition("=")[0]
-        if not _NUMBER.fullmatch(number):
-            raise MarshallingError(message=f"a quota holds {pair!r}, which is no key=number")
-        found[key] = int(number)
+        match = _NUMBER.fullmatch(number)
+        if match is None or int(match[1] + match[2]) not in _LONGS:
+            raise MarshallingError(message=f"a quota holds {pair[:80]!r}, which is no key=number")
+        found[key] = int(match[1] + match[2])
     return found
 
 
@@ -89,6 +93,24 @@ def exceeded(path: str, limits: bytes | None, sums: bytes | None, count: int, si
         if would_be > limit:
             found.append(Exceeded(path, what, limit, would_be, hard > -1))
     return found
+
+
+class Reports:
+    """Tells of limits that are met, of each once a second at most: whoever writes beyond one does it again at once."""
+
+    __slots__ = ("_clock", "_tell", "_told_ms")
+
+    def __init__(self, tell: Callable[..., None], clock: Clock) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._told_ms: dict[tuple[str, str], int] = {}
+
+    def __call__(self, exceeded: Exceeded) -> None:
+        key = (exceeded.path, exceeded.what)
+        now_ms = self._clock.now_ms
+        if now_ms - self._told_ms.get(key, -TOLD_EVERY_MS) >= TOLD_EVERY_MS:
+            self._told_ms[key] = now_ms
+            self._tell("quota_exceeded", **exceeded._asdict())
 
 
 class LimitedPaths:

@@ -26,6 +26,9 @@ from coordination.wire.requests import Create, Delete, Multi, SetData
             {"count": 4, "bytes": 5, "byteHardLimit": 10, "countHardLimit": 6},
         ),
         (b"count=1,;,bytes=2", {"count": 1, "bytes": 2}),
+        (b"count=+007,bytes=-00", {"count": 7, "bytes": 0}),
+        (b"count=" + b"0" * 9000 + b"3", {"count": 3}),
+        (b"count=9223372036854775807,bytes=-9223372036854775808", {"count": (1 << 63) - 1, "bytes": -(1 << 63)}),
     ],
 )
 def test_numbers(data: bytes, numbers: dict[str, int]) -> None:
@@ -33,7 +36,9 @@ def test_numbers(data: bytes, numbers: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"nonsense", b"count=", b"count=x", b",count=1", b"=", b"count=1 ,bytes=2", b"\xff", None]
+    "data",
+    [b"nonsense", b"count=", b"count=x", b",count=1", b"=", b"count=1 ,bytes=2", b"\xff", None]
+    + [b"count=9223372036854775808", b"count=-9223372036854775809", b"bytes=" + b"9" * 9000],
 )
 def test_what_is_no_number_is_refused(data: bytes | None) -> None:
     with pytest.raises(MarshallingError):
@@ -55,7 +60,11 @@ def test_text(numbers: dict[str, int], data: bytes) -> None:
     assert encode(numbers) == data
 
 
-@given(st.dictionaries(st.sampled_from(["count", "bytes", "countHardLimit", "byteHardLimit", "x"]), st.integers(-1)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["count", "bytes", "countHardLimit", "byteHardLimit", "x"]), st.integers(-1, 1 << 62)
+    )
+)
 def test_text_comes_back(numbers: dict[str, int]) -> None:
     assert parse(encode(numbers)) == {"count": -1, "bytes": -1} | numbers
 
@@ -115,17 +124,10 @@ class Server:
 
     def do(self, request: Create | SetData | Delete | Multi) -> None:
         self.zxid += 1
-        body: TxnBody
-        if isinstance(request, Create):
-            body = self.prep.create(request, 1, self.zxid, ())
-        elif isinstance(request, SetData):
-            body = self.prep.set_data(request, self.zxid, ())
-        elif isinstance(request, Delete):
-            body = self.prep.delete(request, self.zxid, ())
-        else:
-            body, error = self.prep.multi(request, 1, self.zxid, ())
-            if error is not None:
-                raise error
+        body = self.prep.decide(request, 1, self.zxid, ())
+        for part in (part for _, part in body.parts) if isinstance(body, MultiTxn) else ():
+            if isinstance(part, ErrorTxn) and part.code:
+                raise error_for(part.code)
         header = TxnHeader(1, 0, self.zxid, 0, request.opcode)
         changes: list[Change] = []
         self.tree.apply(header, body, changes)
