@@ -1,26 +1,25 @@
 """The znodes: applies txns, answers what is there.
 
 In: txns in zxid order.  Out: what each gave back, and the changes for the watches.
-Knows no session but as an owner's number, no connection, no clock.  Answers to ZooKeeper's DataTree and DataNode.
+Knows no session but as an owner's number, no connection, no clock.  Answers to ZooKeeper's DataTree.
 
 (1) `apply` decides nothing: what it is given was decided by prep.  Applying a txn a second time is harmless, because a
     fuzzy snapshot may already hold it; outside recovery a txn that does not fit is a bug.
 (2) nodes[path] exists <=> its name is in its parent's children; the root is always there.
 (3) `ephemerals`, `containers` and `ttls` name exactly the nodes with such an owner.
-(4) A node's encoded Stat is kept from its first use until the node or its list of children changes.
-(5) What clients see as cversion counts creations *and* deletions: 2 x creations - children (source: DataNode.copyStat).
-(6) `acls` counts exactly the znodes of each ACL.
-(7) The sums beside a limit (zookeeper_stats) are those of the subtree after each txn.
+(4) A node's encoded Stat is dropped whenever the node or its list of children changes.
+(5) `acls` counts exactly the znodes of each ACL.
+(6) The sums beside a limit (zookeeper_stats) are those of the subtree after each txn.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from coordination.errors import InternalError, MarshallingError, NodeExistsError, NoNodeError
-from coordination.state import quotas
+from coordination.errors import InternalError, NodeExistsError, NoNodeError
 from coordination.state.acl_table import OPEN_ACL_NUMBER, AclTable
-from coordination.state.quotas import LimitedPaths
+from coordination.state.quota_sums import QuotaSums
+from coordination.state.quotas import QUOTA_ROOT
 from coordination.state.txn import (
     CheckVersionTxn,
     CloseSessionTxn,
@@ -36,96 +35,13 @@ from coordination.state.txn import (
     TxnBody,
     TxnHeader,
 )
+from coordination.state.znode import CONTAINER, CONTAINER_OWNER, EPHEMERAL, TTL, Node, StoredNode, kind_of, owner_of_ttl
 from coordination.wire import opcodes
 from coordination.wire.opcodes import EVENT_CREATED, EVENT_DATA_CHANGED, EVENT_DELETED
-from coordination.wire.records import OPEN_ACL, READ_ACL, STAT, Acl
+from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
 
-CONTAINER_OWNER = -(1 << 63)
-_TTL_TOP = 0xFF
-_TTL_VALUE = (1 << 40) - 1
-
-QUOTA_PATH = "/zookeeper/quota"
 CONFIG_PATH = "/zookeeper/config"
-SPECIAL_PATHS = frozenset(("/", "/zookeeper", QUOTA_PATH, CONFIG_PATH))
-
-PLAIN, EPHEMERAL, CONTAINER, TTL = "plain", "ephemeral", "container", "ttl"
-
-
-def kind_of(owner: int) -> str:
-    """What an owner field says the node is (source: EphemeralType)."""
-    if owner == 0:
-        return PLAIN
-    if owner == CONTAINER_OWNER:
-        return CONTAINER
-    return TTL if (owner >> 56) & 0xFF == _TTL_TOP else EPHEMERAL
-
-
-def owner_of_ttl(ttl_ms: int) -> int:
-    """How a TTL stands in the owner field: top byte 0xff, the time in the lower 40 bits, as a signed number."""
-    assert 0 < ttl_ms <= _TTL_VALUE
-    return ((_TTL_TOP << 56) | ttl_ms) - (1 << 64)
-
-
-def ttl_of_owner(owner: int) -> int:
-    return owner & _TTL_VALUE
-
-
-TTL_MS_MAX = _TTL_VALUE
-
-
-class Node:
-    """One znode.  `creations` is how many children were ever created (ZooKeeper's stored cversion)."""
-
-    __slots__ = (
-        "_stat",
-        "acl",
-        "aversion",
-        "children",
-        "creations",
-        "ctime_ms",
-        "czxid",
-        "data",
-        "mtime_ms",
-        "mzxid",
-        "owner",
-        "pzxid",
-        "version",
-    )
-
-    def __init__(self, data: bytes | None, acl: tuple[Acl, ...], zxid: int, time_ms: int, owner: int) -> None:
-        self.data = data
-        self.acl = acl
-        self.czxid = self.mzxid = self.pzxid = zxid
-        self.ctime_ms = self.mtime_ms = time_ms
-        self.version = self.creations = self.aversion = 0
-        self.owner = owner
-        self.children: dict[str, None] | None = None
-        self._stat: bytes | None = None
-
-    @property
-    def child_count(self) -> int:
-        return len(self.children) if self.children else 0
-
-    @property
-    def stat(self) -> bytes:
-        """The 68 bytes a client sees."""
-        encoded = self._stat
-        if encoded is None:
-            children = len(self.children) if self.children else 0
-            encoded = self._stat = STAT.pack(
-                self.czxid,
-                self.mzxid,
-                self.ctime_ms,
-                self.mtime_ms,
-                self.version,
-                _wrap32(self.creations * 2 - children),
-                self.aversion,
-                self.owner if self.owner and kind_of(self.owner) == EPHEMERAL else 0,
-                len(self.data) if self.data else 0,
-                children,
-                self.pzxid,
-            )
-        return encoded
+SPECIAL_PATHS = frozenset(("/", "/zookeeper", QUOTA_ROOT, CONFIG_PATH))
 
 
 class Change(NamedTuple):
@@ -149,12 +65,6 @@ class PartResult(NamedTuple):
 _NOTHING = b""
 
 
-StoredStat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
-"""czxid, mzxid, ctime, mtime, version, creations, aversion, owner, pzxid: what a snapshot keeps of a Stat."""
-StoredNode: TypeAlias = tuple[str, bytes | None, int, StoredStat]
-"""path, data, number of its ACL, stored stat: a znode as a snapshot holds it."""
-
-
 class DataTree:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
@@ -163,9 +73,10 @@ class DataTree:
         self.ttls: dict[str, None] = {}
         self.last_zxid = 0
         self.data_bytes = sum(map(len, SPECIAL_PATHS))  # approximate, as ZooKeeper's: paths and data
-        self.limited = LimitedPaths()
+        self.sums = QuotaSums(self.nodes)
+        self.limited = self.sums.limited
         self.acls = AclTable()
-        for path in ("/", "/zookeeper", QUOTA_PATH):
+        for path in ("/", "/zookeeper", QUOTA_ROOT):
             self.nodes[path] = Node(b"", OPEN_ACL, 0, 0, 0)
             if path != "/":
                 self._link(path)
@@ -184,7 +95,7 @@ class DataTree:
         if parent.children is None:
             parent.children = {}
         parent.children[path[slash + 1 :]] = None
-        parent._stat = None
+        parent.encoded_stat = None
         return parent
 
     # --- reading
@@ -247,7 +158,7 @@ class DataTree:
                 node = self.get(path)
                 self._change_acl(node, acl)
                 node.aversion = version
-                node._stat = None
+                node.encoded_stat = None
                 return PartResult(type_, 0, path, node.stat)
             case CreateContainerTxn(path, data, acl, parent_cversion):
                 stat = self._create(header, path, data, acl, CONTAINER_OWNER, parent_cversion, changes)
@@ -285,7 +196,7 @@ class DataTree:
         if parent_cversion > parent.creations:
             parent.creations = parent_cversion
             parent.pzxid = header.zxid
-            parent._stat = None
+            parent.encoded_stat = None
         existing = self.nodes.get(path)
         if existing is not None:
             self._change_acl(existing, acl)
@@ -295,16 +206,16 @@ class DataTree:
         if parent.children is None:
             parent.children = {}
         parent.children[path[slash + 1 :]] = None
-        parent._stat = None
+        parent.encoded_stat = None
         self.data_bytes += len(path) + (len(data) if data else 0)
         if owner:
             self._own(path, owner)
         changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
-        stat, node._stat = node.stat, None  # not kept before somebody reads it: 100 bytes of each of a million
-        if path.startswith(QUOTA_PATH):
-            self._quota_created(path)
+        stat, node.encoded_stat = node.stat, None  # not kept before somebody reads it: 100 bytes of each of a million
+        if path.startswith(QUOTA_ROOT):
+            self.data_bytes += self.sums.created(path)
         if self.limited.paths:
-            self._grow(path, 1, len(data) if data else 0)
+            self.data_bytes += self.sums.grow(path, 1, len(data) if data else 0)
         return stat
 
     def _delete(self, path: str, zxid: int, changes: list[Change]) -> None:
@@ -316,7 +227,7 @@ class DataTree:
             parent.children.pop(path[slash + 1 :], None)
         if zxid > parent.pzxid:
             parent.pzxid = zxid
-        parent._stat = None
+        parent.encoded_stat = None
         node = self.nodes.pop(path, None)
         if node is None:
             raise NoNodeError(path)
@@ -330,10 +241,8 @@ class DataTree:
         changes.append(Change(EVENT_DELETED, path, node.acl, parent.acl))
         self.acls.release(node.acl)
         if self.limited.paths:
-            limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
-            if limited is not None:
-                self.limited.discard(limited)
-            self._grow(path, -1, -len(node.data) if node.data else 0)
+            self.sums.deleted(path)
+            self.data_bytes += self.sums.grow(path, -1, -len(node.data) if node.data else 0)
 
     def _drop_below(self, path: str, node: Node) -> None:
         for name in node.children or ():
@@ -342,7 +251,7 @@ class DataTree:
             self._drop_below(below, child)
             self.acls.release(child.acl)
             self.data_bytes -= len(below) + (len(child.data) if child.data else 0)
-            self._grow(below, -1, -len(child.data) if child.data else 0)
+            self.data_bytes += self.sums.grow(below, -1, -len(child.data) if child.data else 0)
             if child.owner:
                 self._disown(below, child.owner)
 
@@ -358,9 +267,9 @@ class DataTree:
         node.version = txn.version
         node.mzxid = header.zxid
         node.mtime_ms = header.time_ms
-        node._stat = None
+        node.encoded_stat = None
         if self.limited.paths:
-            self._grow(txn.path, 0, grown)
+            self.data_bytes += self.sums.grow(txn.path, 0, grown)
         return node
 
     def _close_session(self, header: TxnHeader, paths: list[str] | None, changes: list[Change]) -> None:
@@ -478,67 +387,10 @@ class DataTree:
             raise InternalError("a snapshot without a root was loaded")
         if CONFIG_PATH not in self.nodes:  # a snapshot of a server older than 3.5
             self._plant_config()
-        self.limited.clear()
-        for path in self._below(QUOTA_PATH):
-            limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
-            if limited is not None:
-                self.limited.add(limited)
-                self._count_anew(limited)
-
-    # --- the sums of limited subtrees.  No txn changes them: they follow from the others, on every server alike
-
-    def _quota_created(self, path: str) -> None:
-        limited = quotas.limited_by(path, quotas.LIMITS_SUFFIX)
-        if limited is not None:
-            self.limited.add(limited)
-        counted = quotas.limited_by(path, quotas.SUMS_SUFFIX)
-        if counted is not None:
-            self._count_anew(counted)
-
-    def _grow(self, path: str, count: int, size: int) -> None:
-        limited = self.limited.nearest(path)
-        node = None if limited is None else self.nodes.get(quotas.sums_path(limited))
-        if limited is None or node is None:
-            return
-        try:
-            sums = quotas.parse(node.data)
-        except MarshallingError:  # someone wrote nonsense there
-            self._count_anew(limited)
-            return
-        sums[quotas.COUNT] = sums.get(quotas.COUNT, -1) + count
-        sums[quotas.BYTES] = sums.get(quotas.BYTES, -1) + size
-        self._put_sums(node, sums)
-
-    def _count_anew(self, limited: str) -> None:
-        node = self.nodes.get(quotas.sums_path(limited))
-        if node is None:
-            return
-        counted = [self.nodes[path].data for path in self._below(limited)]
-        if limited in self.nodes:
-            counted.append(self.nodes[limited].data)
-        self._put_sums(node, {quotas.COUNT: len(counted), quotas.BYTES: sum(len(data) for data in counted if data)})
-
-    def _put_sums(self, node: Node, sums: Mapping[str, int]) -> None:
-        data = quotas.encode(sums)
-        self.data_bytes += len(data) - (len(node.data) if node.data else 0)
-        node.data = data
-        node._stat = None
-
-    def _below(self, path: str) -> list[str]:
-        """Every path below `path`."""
-        found: list[str] = []
-        todo = [path]
-        while todo:
-            at = todo.pop()
-            node = self.nodes.get(at)
-            if node is not None and node.children:
-                below = [f"{at}/{name}" for name in node.children]
-                found += below
-                todo += below
-        return found
+        self.data_bytes += self.sums.loaded()
 
     def check_invariants(self) -> None:
-        """Assert (2), (3) and (6); costs a walk over the whole tree."""
+        """Assert (2), (3) and (5); costs a walk over the whole tree."""
         for path, node in self.nodes.items():
             if path != "/":
                 slash = path.rfind("/")
@@ -558,8 +410,3 @@ class DataTree:
 
 def _error_code(body: TxnBody) -> int:
     return body.code if type(body) is ErrorTxn else 0
-
-
-def _wrap32(number: int) -> int:
-    """A Java int: it wraps around."""
-    return number if -0x80000000 <= number <= 0x7FFFFFFF else (number + 0x80000000) % (1 << 32) - 0x80000000

@@ -11,6 +11,7 @@ PrepRequestProcessor and ChangeRecord.
 
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from coordination.auth.identity import Identities
 from coordination.auth.permissions import AccessControl
@@ -24,22 +25,13 @@ from coordination.errors import (
     NoNodeError,
     NotEmptyError,
     QuotaExceededError,
+    ReconfigDisabledError,
     RuntimeInconsistencyError,
     UnimplementedError,
 )
 from coordination.paths import parent_of, validate, with_sequence
 from coordination.state import quotas
-from coordination.state.data_tree import (
-    CONTAINER_OWNER,
-    EPHEMERAL,
-    PLAIN,
-    SPECIAL_PATHS,
-    TTL_MS_MAX,
-    DataTree,
-    Node,
-    kind_of,
-    owner_of_ttl,
-)
+from coordination.state.data_tree import SPECIAL_PATHS, DataTree
 from coordination.state.txn import (
     CheckVersionTxn,
     CloseSessionTxn,
@@ -53,10 +45,25 @@ from coordination.state.txn import (
     SetDataTxn,
     TxnBody,
 )
+from coordination.state.znode import CONTAINER_OWNER, EPHEMERAL, PLAIN, TTL_MS_MAX, Node, kind_of, owner_of_ttl
 from coordination.wire import opcodes
 from coordination.wire.opcodes import PERM_ADMIN, PERM_CREATE, PERM_DELETE, PERM_READ, PERM_WRITE
 from coordination.wire.records import OPEN_ACL, Acl
-from coordination.wire.requests import CheckVersion, Create, CreateTtl, Delete, Multi, SetAcl, SetData, WriteOperation
+from coordination.wire.requests import (
+    CheckVersion,
+    Create,
+    CreateTtl,
+    Delete,
+    Multi,
+    Reconfig,
+    SetAcl,
+    SetData,
+    WriteOperation,
+)
+
+WriteRequest = WriteOperation | SetAcl | Multi | Reconfig
+# request, session id, the zxid it will get, who asks
+Decider = Callable[[Any, int, int, Identities], TxnBody]
 
 _EPHEMERAL_FLAGS = (opcodes.EPHEMERAL, opcodes.EPHEMERAL_SEQUENTIAL)
 _SEQUENTIAL_FLAGS = (
@@ -103,6 +110,7 @@ class Prep:
         *,
         extended_types: bool = False,
         enforce_quota: bool = False,
+        reconfig_enabled: bool = False,
         report: Callable[[quotas.Exceeded], None] = lambda exceeded: None,
     ) -> None:
         """`report` hears of every limit a write goes beyond, soft or hard."""
@@ -111,6 +119,17 @@ class Prep:
         self._report = report
         self._access = access
         self._extended_types = extended_types
+        self._reconfig_enabled = reconfig_enabled
+        self._deciders: dict[type, Decider] = {
+            SetData: self.set_data,
+            Create: self.create,
+            CreateTtl: self.create,
+            Delete: self.delete,
+            SetAcl: self.set_acl,
+            CheckVersion: self.check,
+            Multi: self.multi,
+            Reconfig: self.reconfig,
+        }
         self._by_path: dict[str, Outstanding] = {}
         self._queue: deque[Outstanding] = deque()
 
@@ -167,7 +186,11 @@ class Prep:
 
     # --- deciding
 
-    def set_data(self, request: SetData, zxid: int, identities: Identities) -> SetDataTxn:
+    def decide(self, request: WriteRequest, session_id: int, zxid: int, identities: Identities) -> TxnBody:
+        """The txn of one request, or the `KeeperError` it is refused with."""
+        return self._deciders[type(request)](request, session_id, zxid, identities)
+
+    def set_data(self, request: SetData, session_id: int, zxid: int, identities: Identities) -> SetDataTxn:
         path = request.path
         node = self._find(path)
         if node is None:
@@ -183,7 +206,7 @@ class Prep:
         self._change(zxid, path, node).version = version
         return SetDataTxn(path, request.data, version)
 
-    def set_acl(self, request: SetAcl, zxid: int, identities: Identities) -> SetAclTxn:
+    def set_acl(self, request: SetAcl, session_id: int, zxid: int, identities: Identities) -> SetAclTxn:
         path = validate(request.path)
         acl = self._access.expand(request.acl, identities, path)
         node = self._get(path)
@@ -246,7 +269,7 @@ class Prep:
         new.owner = owner
         new.acl = acl
 
-    def delete(self, request: Delete, zxid: int, identities: Identities) -> DeleteTxn:
+    def delete(self, request: Delete, session_id: int, zxid: int, identities: Identities) -> DeleteTxn:
         path = request.path
         if "/" not in path or "\0" in path or path in SPECIAL_PATHS:
             raise BadArgumentsError(path)
@@ -274,7 +297,7 @@ class Prep:
         self._change(zxid, path, None)
         return DeleteTxn(path)
 
-    def check(self, request: CheckVersion, identities: Identities) -> CheckVersionTxn:
+    def check(self, request: CheckVersion, session_id: int, zxid: int, identities: Identities) -> CheckVersionTxn:
         path = validate(request.path)
         node = self._get(path)
         self._access.check(node.acl, PERM_READ, identities, path)
@@ -294,34 +317,26 @@ class Prep:
             self._change(zxid, path, None)
         return CloseSessionTxn(list(paths))
 
-    def multi(
-        self, request: Multi, session_id: int, zxid: int, identities: Identities
-    ) -> tuple[MultiTxn, KeeperError | None]:
+    def reconfig(self, request: Reconfig, session_id: int, zxid: int, identities: Identities) -> TxnBody:
+        if self._reconfig_enabled:
+            raise UnimplementedError(message="a standalone server cannot be reconfigured")
+        raise ReconfigDisabledError
+
+    def multi(self, request: Multi, session_id: int, zxid: int, identities: Identities) -> MultiTxn:
         """All parts or none.  A refused multi is a txn of errors: 0 before the culprit, its code, -2 after it."""
         mark = len(self._queue)
         parts: list[tuple[int, TxnBody]] = []
         for operation in request.operations:
             try:
-                parts.append((operation.opcode, self._part(operation, session_id, zxid, identities)))
+                parts.append((operation.opcode, self.decide(operation, session_id, zxid, identities)))
             except KeeperError as error:
                 self._roll_back(mark)
                 if isinstance(error, MarshallingError):
                     raise  # in ZooKeeper no answer of the part, but an exception: the multi as a whole is refused
-                refused: list[tuple[int, TxnBody]] = [(opcodes.ERROR, ErrorTxn(0)) for _ in parts]
-                refused.append((opcodes.ERROR, ErrorTxn(error.code)))
-                after = len(request.operations) - len(refused)
-                refused.extend((opcodes.ERROR, ErrorTxn(RuntimeInconsistencyError.code)) for _ in range(after))
-                return MultiTxn(refused), error
-        return MultiTxn(parts), None
-
-    def _part(self, operation: WriteOperation, session_id: int, zxid: int, identities: Identities) -> TxnBody:
-        if isinstance(operation, (Create, CreateTtl)):
-            return self.create(operation, session_id, zxid, identities)
-        if isinstance(operation, SetData):
-            return self.set_data(operation, zxid, identities)
-        if isinstance(operation, Delete):
-            return self.delete(operation, zxid, identities)
-        return self.check(operation, identities)
+                after = len(request.operations) - len(parts) - 1
+                codes = [0] * len(parts) + [error.code] + [RuntimeInconsistencyError.code] * after
+                return MultiTxn([(opcodes.ERROR, ErrorTxn(code)) for code in codes])
+        return MultiTxn(parts)
 
     def _roll_back(self, mark: int) -> None:
         """Take back the changes behind `mark`; a path gets back the latest change before it, if one is left."""

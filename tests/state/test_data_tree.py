@@ -12,9 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from coordination.auth.settings import AuthSettings
 from coordination.errors import KeeperError
-from coordination.state.data_tree import DataTree, kind_of, owner_of_ttl, ttl_of_owner
+from coordination.state.data_tree import DataTree
 from coordination.state.prep import Prep, next_version
 from coordination.state.txn import ErrorTxn, TxnBody, TxnHeader, decode, encode
+from coordination.state.znode import kind_of, owner_of_ttl, ttl_of_owner
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, STAT, Stat
 from coordination.wire.requests import CheckVersion, Create, Delete, Multi, SetData, WriteOperation
@@ -65,7 +66,7 @@ class TreeAgainstADict(RuleBasedStateMachine):
         expected = self.model_code(session, operation, self.model)
         code, body = 0, None
         try:
-            body = self.prep._part(operation, session, self.zxid, ())
+            body = self.prep.decide(operation, session, self.zxid, ())
         except KeeperError as error:
             code = error.code
         assert code == expected, operation
@@ -118,13 +119,12 @@ class TreeAgainstADict(RuleBasedStateMachine):
             if codes[-1]:
                 break
             self.model_apply(session, operation, trial)
-        body, error = self.prep.multi(Multi(1, operations), session, self.zxid, ())
+        body = self.prep.multi(Multi(1, operations), session, self.zxid, ())
+        said = [part.code for _, part in body.parts if isinstance(part, ErrorTxn)]
         if codes[-1]:
-            assert error is not None
-            said = [part.code for _, part in body.parts if isinstance(part, ErrorTxn)]
             assert said == [0] * (len(codes) - 1) + [codes[-1]] + [-2] * (len(operations) - len(codes))
         else:
-            assert error is None
+            assert said == []
             self.model = trial
         self.decided(session, opcodes.MULTI, body)
 
@@ -240,7 +240,7 @@ def test_applying_a_txn_twice_changes_nothing() -> None:
     entries = []
     for zxid, step in enumerate(steps, 1):
         header = TxnHeader(7, 1, zxid, 1000, step.opcode)
-        entries.append((header, prep._part(step, 7, zxid, ())))
+        entries.append((header, prep.decide(step, 7, zxid, ())))
         tree.apply(*entries[-1], [])
     before = {path: node.stat for path, node in tree.nodes.items()}
     for header, body in entries[2:]:
