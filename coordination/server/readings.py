@@ -153,7 +153,7 @@ class Readings:
         return round(writes.total / max(self.pipeline.counters.received, writes.count, 1), 4)
 
     def reset_statistics(self) -> None:
-        self.pipeline.reset_statistics()
+        self.pipeline.counters.reset()
         self.writer.reset_statistics()
         self.port.traffic = Traffic()
         self.disk.snapshot_errors = 0

@@ -1,6 +1,6 @@
 """Who hears of a change: the watches that match it, in order, filtered by what each watcher may read.
 
-In: a change and its zxid.  Out: encoded events at the end of the watchers' outputs; who got one is in `dirty`.
+In: a change and its zxid.  Out: encoded events at the end of the watchers' outputs.
 Knows no socket and no session.  Answers to the triggerWatch calls in ZooKeeper's DataTree and to NIOServerCnxn.process.
 
 (1) A deletion tells a watcher once, even if it watched the znode both for data and for children.
@@ -10,6 +10,7 @@ Knows no socket and no session.  Answers to the triggerWatch calls in ZooKeeper'
 
 from coordination.state.connection import Connection
 from coordination.state.data_tree import Change
+from coordination.state.outbox import Outbox
 from coordination.state.reads import Readable
 from coordination.state.ready import Counters
 from coordination.wire.opcodes import (
@@ -22,20 +23,22 @@ from coordination.wire.opcodes import (
 from coordination.wire.records import OPEN_ACL, Acl
 from coordination.wire.replies import event
 
+LOOKED_AT_EVERY = 64
+"""A watcher that does not read is told of again after so many events: whoever sends must see them pile up."""
+
 
 class Announcer:
-    def __init__(self, readable: Readable, counters: Counters) -> None:
+    def __init__(self, readable: Readable, outbox: Outbox, counters: Counters) -> None:
         self._readable = readable
-        self.counters = counters
-        self.dirty: list[Connection] = []
-        """Connections whose output was empty and is not any more; whoever takes them empties the list."""
+        self._outbox = outbox
+        self._counters = counters
 
     def fire(self, change: Change, zxid: int) -> None:
         """Tell whoever watches what `change` is about; a txn's changes come in the order they were made."""
         type_, path, acl, parent_acl = change
         data_watches, child_watches = self._readable.data_watches, self._readable.child_watches
         told = data_watches.trigger(path)
-        counters = self.counters
+        counters = self._counters
         if told:
             self._tell(told, event(type_, path, zxid), acl)
             if type_ == EVENT_DATA_CHANGED:
@@ -58,16 +61,16 @@ class Announcer:
 
     def _tell(self, watchers: list[Connection], encoded: bytes, acl: tuple[Acl, ...]) -> None:
         """One event to all of them, encoded once; whoever may not read the znode hears nothing (CVE-2024-23944)."""
-        dirty = self.dirty
+        dirty = self._outbox.dirty
         sent = 0
         for connection in watchers:
             if acl is not OPEN_ACL and not self._readable.access.allows(acl, PERM_READ, connection.identities):
                 continue
             out = connection.out
-            if not out:
+            if len(out) % LOOKED_AT_EVERY == 0:
                 dirty.append(connection)
             out.append(encoded)
             connection.events_sent += 1
             sent += 1
-        self.counters.events_sent += sent
-        self.counters.watch_bytes += sent * len(encoded)
+        self._counters.events_sent += sent
+        self._counters.watch_bytes += sent * len(encoded)

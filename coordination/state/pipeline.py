@@ -7,8 +7,8 @@
 In: opened, receive, closed, persisted, tick, each with the time handed in by `at`.  Out: `take()` -> Ready: payloads to
 persist, connections with output, four letter words to answer, facts for the log.
 Must not know sockets, files, threads or the clock.  Answers to ZooKeeperServer and its chain Prep -> Sync -> Final.
-Its rooms: `session_keeper`, `authentication`, `refusals`, `containers`; the chain: `prep`, `proposals`, `final`, `reads`;
-what leaves: `outbox`.
+The chain's rooms: `prep`, `proposals`, `final`, `reads`; what stands beside it: `session_keeper`, `authentication`,
+`refusals`, `containers`; what leaves: `outbox`.
 
 (1) A reply to a write, and the effect of it on any read or watch, can only come out of `persisted`.
 (2) Replies leave a connection in the order of its requests; a watch event precedes the reply of the write that caused

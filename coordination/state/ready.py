@@ -1,18 +1,17 @@
-"""What goes through the pipeline and what comes out of it: proposals on their way, and what the shell must do.
+"""What the pipeline is told and what it hands out: its settings; what the shell must do; what is counted on the way.
 
-In and out: fields.  Knows nothing of how they are made.  Answers to ZooKeeper's Request, and to
-etcd's Ready.
+In and out: fields.  Knows nothing of how they are made.  Answers to etcd's Ready, and to ZooKeeper's ServerStats and
+ServerMetrics.
 
 (1) `Ready` is carried out in the order of its fields: persist first, then send.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from coordination.auth.settings import AuthSettings
 from coordination.state.connection import Connection
 from coordination.state.summary import Summary
-from coordination.state.txn import TxnBody, TxnHeader
 from coordination.wire.frames import FRAME_BYTES_MAX
 from coordination.wire.server_connection import FourLetterWord
 
@@ -37,28 +36,6 @@ class Fact(NamedTuple):
 
     name: str
     details: dict[str, Any]
-
-
-class Proposal:
-    """A decision on its way through the log.  `request_opcode` 0: it came from the server itself."""
-
-    __slots__ = ("body", "connection", "header", "received_ms", "request_opcode", "xid")
-
-    def __init__(
-        self,
-        header: TxnHeader,
-        body: TxnBody,
-        connection: Connection | None,
-        xid: int,
-        request_opcode: int,
-        received_ms: int,
-    ) -> None:
-        self.header = header
-        self.body = body
-        self.connection = connection
-        self.xid = xid
-        self.request_opcode = request_opcode
-        self.received_ms = received_ms
 
 
 class Ready(NamedTuple):
@@ -91,11 +68,8 @@ class Counters:
     told_changed: Summary = field(default_factory=Summary)
     told_children: Summary = field(default_factory=Summary)
 
-
-class LastWords(NamedTuple):
-    """An answer that waits behind a write; the connection ends with it."""
-
-    encoded: bytes
-
-
-# What an enforced scheme does not concern: the handshake, the means to authenticate, and what ends a connection anyway.
+    def reset(self) -> None:
+        """What `srst` sets to zero."""
+        fresh = Counters()
+        for each in fields(self):
+            setattr(self, each.name, getattr(fresh, each.name))

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordination.auth.settings import AuthSettings
-from coordination.errors import KeeperError, MarshallingError, QuotaExceededError
+from coordination.errors import KeeperError, MarshallingError, QuotaExceededError, from_code
 from coordination.state import quotas
 from coordination.state.data_tree import Change, DataTree
 from coordination.state.prep import Prep
 from coordination.state.quotas import Exceeded, LimitedPaths, encode, exceeded, limits_path, parse, sums_path
-from coordination.state.txn import TxnBody, TxnHeader
+from coordination.state.txn import ErrorTxn, MultiTxn, TxnBody, TxnHeader
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL
 from coordination.wire.requests import Create, Delete, Multi, SetData
@@ -37,8 +37,10 @@ def test_numbers(data: bytes, numbers: dict[str, int]) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"nonsense", b"count=", b"count=x", b",count=1", b"=", b"count=1 ,bytes=2", b"\xff", None]
-    + [b"count=9223372036854775808", b"count=-9223372036854775809", b"bytes=" + b"9" * 9000],
+    [
+        *(b"nonsense", b"count=", b"count=x", b",count=1", b"=", b"count=1 ,bytes=2", b"\xff", None),
+        *(b"count=9223372036854775808", b"count=-9223372036854775809", b"bytes=" + b"9" * 9000),
+    ],
 )
 def test_what_is_no_number_is_refused(data: bytes | None) -> None:
     with pytest.raises(MarshallingError):
@@ -127,7 +129,7 @@ class Server:
         body = self.prep.decide(request, 1, self.zxid, ())
         for part in (part for _, part in body.parts) if isinstance(body, MultiTxn) else ():
             if isinstance(part, ErrorTxn) and part.code:
-                raise error_for(part.code)
+                raise from_code(part.code)
         header = TxnHeader(1, 0, self.zxid, 0, request.opcode)
         changes: list[Change] = []
         self.tree.apply(header, body, changes)
