@@ -5,8 +5,9 @@ Out: the same, after a crash, in the same order; or a precise refusal.
 The files are Apache ZooKeeper's own (`version-2/log.<zxid>`, `version-2/snapshot.<zxid>`): its tools and its server
 read ours, we read its.
 
-`txn_log` the log · `memory_log` its volatile twin · `snapshot` one snapshot file · `txn_snap_log` both together,
-restore and retention · `directory_lock` one server per directory · `api` the protocol and the errors.
+`txn_log` the log (`log_file` and `log_format` read it, `log_refusals` says why not) · `memory_log` its volatile twin ·
+`snapshot` one snapshot file · `txn_snap_log` both together, restore and retention · `directory_lock` one server per
+directory · `api` the protocol and the errors.
 """
 
 from coordination.storage.api import (

@@ -26,22 +26,30 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from zlib import adler32
 
-from coordination.storage.api import LogDamagedError, LogWriteError, Repair, StorageError
+from coordination.storage.api import LogWriteError, Repair, StorageError
+from coordination.storage.log_file import (
+    check_inner_end,
+    first_zxid,
+    has_header,
+    last_used,
+    mapped,
+    newest_end,
+    zxid_missing,
+)
 from coordination.storage.log_format import (
     HEADER,
     HEADER_BYTES,
     RECORD_HEAD,
     TXN_HEADER_BYTES,
     ZXID,
-    Buffer,
     End,
     find_record,
     records,
 )
+from coordination.storage.log_refusals import backwards, damaged, missing_file, not_a_log
 
 VERSION_DIRECTORY = "version-2"
 DEFAULT_PREALLOC_BYTES = 64 << 20
@@ -107,21 +115,21 @@ class TxnLog:
         for i, (_, path) in enumerate(files[first:], first):
             newest = i == len(files) - 1
             before = last_zxid
-            with _mapped(path) as buffer:
-                if not _has_header(buffer):
-                    raise _not_a_log(path, buffer, last_zxid)
+            with mapped(path) as buffer:
+                if not has_header(buffer):
+                    raise not_a_log(path, buffer, last_zxid)
                 size = self._position if newest and path == self._path else len(buffer)
                 end: list[End] = []
                 for zxid, payload, _ in records(buffer, HEADER.size, size, end):
                     if zxid <= last_zxid:
-                        raise _backwards(path, zxid, last_zxid)
-                    if last_zxid == before and last_zxid >= after_zxid and _gap(last_zxid, zxid):
-                        raise _missing_file(path, last_zxid, zxid)
+                        raise backwards(path, zxid, last_zxid)
+                    if last_zxid == before and last_zxid >= after_zxid and zxid_missing(last_zxid, zxid):
+                        raise missing_file(path, last_zxid, zxid)
                     last_zxid = zxid
                     if zxid > after_zxid:
                         yield zxid, payload
                 if not newest:
-                    _check_inner_end(buffer, path, end[0], _first_zxid(files[i + 1][1]))
+                    check_inner_end(buffer, path, end[0], first_zxid(files[i + 1][1]))
 
     # -- writing
 
@@ -297,13 +305,13 @@ class TxnLog:
     def _recover(self) -> None:
         """Find the last good record, cut what is torn behind it, and go on writing there."""
         for _, path in reversed(self.files()):
-            with _mapped(path) as buffer:
-                end = _newest_end(buffer, path)
-                left = _last_used(path, buffer, end.offset)
+            with mapped(path) as buffer:
+                end = newest_end(buffer, path)
+                left = last_used(path, buffer, end.offset)
                 if left > end.offset:
                     behind = find_record(buffer, end.offset, left, end.last_zxid)
                     if behind is not None:
-                        raise _damaged(path, end, behind)
+                        raise damaged(path, end, behind)
                     what = f"torn tail ({end.fault or 'something lies behind the zeros that end the log'})"
                     self.repairs.append(Repair(path, end.offset, left - end.offset, end.last_zxid, what))
                 whole = len(buffer)
@@ -325,7 +333,7 @@ class TxnLog:
             return
 
     def _cut_behind(self, path: Path, after_zxid: int) -> None:
-        with _mapped(path) as buffer:
+        with mapped(path) as buffer:
             end: list[End] = []
             keep = HEADER.size
             for zxid, _, stop in records(buffer, HEADER.size, len(buffer), end):
@@ -338,17 +346,6 @@ class TxnLog:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[Buffer]:
-    """The file as a buffer; mapped, since a preallocated file is mostly zeros that nobody needs to copy."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            yield b""
-            return
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as mapping:
-            yield mapping
 
 
 @contextmanager
@@ -369,134 +366,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _has_header(buffer: Buffer) -> bool:
-    return len(buffer) >= HEADER.size and HEADER.unpack_from(buffer)[0] == b"ZKLG"
-
-
-def _newest_end(buffer: Buffer, path: Path) -> End:
-    """The end of the newest file's records; a header that never reached the disk counts as an end at offset 0."""
-    if not _has_header(buffer):
-        if any(buffer[: HEADER.size]) and not HEADER_BYTES.startswith(buffer[: HEADER.size].rstrip(b"\0")):
-            raise _not_a_log(path, buffer, 0)
-        return End(0, 0, "the file header is cut off")
-    end: list[End] = []
-    for _ in records(buffer, HEADER.size, len(buffer), end):
-        pass
-    return end[0]
-
-
-def _last_used(path: Path, buffer: Buffer, start: int) -> int:
-    """The offset behind the last byte at or after `start` that is not zero; `start` if there is none.
-
-    Asks the file system for the parts that were ever written: reading 64 MiB of preallocated zeros would be most of a
-    cold start.
-    """
-    used = start
-    for begin, stop in _written_extents(path, start, len(buffer)):
-        for at in range(stop, begin, -(1 << 20)):
-            low = max(begin, at - (1 << 20))
-            found = len(buffer[low:at].rstrip(b"\0"))
-            if found:
-                used = low + found
-                break
-    return used
-
-
-def _written_extents(path: Path, start: int, size: int) -> Iterator[tuple[int, int]]:
-    if not hasattr(os, "SEEK_DATA"):
-        yield start, size
-        return
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        at = start
-        while at < size:
-            try:
-                at = os.lseek(fd, at, os.SEEK_DATA)
-            except OSError:  # ENXIO: only a hole is left
-                return
-            stop = os.lseek(fd, at, os.SEEK_HOLE)
-            yield at, min(stop, size)
-            at = stop
-    finally:
-        os.close(fd)
-
-
-def _gap(zxid: int, following: int) -> bool:
-    """Whether a zxid is missing between two records. A new epoch begins wherever its leader did, so only one epoch can
-    be judged.
-    """
-    return zxid > 0 and zxid >> 32 == following >> 32 and following > zxid + 1
-
-
-def _first_zxid(path: Path) -> int | None:
-    with _mapped(path) as buffer:
-        end: list[End] = []
-        return next((zxid for zxid, _, _ in records(buffer, HEADER.size, len(buffer), end)), None)
-
-
-def _check_inner_end(buffer: Buffer, path: Path, end: End, following: int | None) -> None:
-    """A file that is not the newest may end torn only if the next one provably goes on where it stops.
-
-    (ZooKeeper begins a new file after a crash and leaves the torn one as it is; we cut it, see invariant 3.)
-    """
-    if end.fault is None or (following is not None and following == end.last_zxid + 1):
-        return
-    behind = find_record(buffer, end.offset, len(buffer), end.last_zxid)
-    raise _damaged(path, end, behind or (0, following or 0))
-
-
-def _damaged(path: Path, end: End, behind: tuple[int, int]) -> LogDamagedError:
-    offset, zxid = behind
-    fault = end.fault or "zeros end the log, but records follow them"
-    where = (
-        f"a good record with zxid 0x{zxid:x} follows at offset {offset}"
-        if offset
-        else f"the next file goes on at zxid 0x{zxid:x}"
-    )
-    return LogDamagedError(
-        f"{path} is damaged at offset {end.offset}: {fault}, and {where}; the last good record before it is "
-        f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
-        f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if "
-        "losing them is acceptable: keep a copy of the directory, then cut the log with "
-        f"`coordination log truncate --after 0x{end.last_zxid:x} {path.parent.parent}`.",
-        path,
-        end.offset,
-        end.last_zxid,
-        zxid,
-    )
-
-
-def _backwards(path: Path, zxid: int, last_zxid: int) -> LogDamagedError:
-    return LogDamagedError(
-        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: "
-        "the files do not belong to one history. Move the ones that came from elsewhere out of the directory.",
-        path,
-        HEADER.size,
-        last_zxid,
-        zxid,
-    )
-
-
-def _missing_file(path: Path, last_zxid: int, zxid: int) -> LogDamagedError:
-    return LogDamagedError(
-        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: the log file in "
-        "between is missing. Put it back from a copy; "
-        f"starting without it would lose {zxid - last_zxid - 1} acknowledged writes.",
-        path,
-        HEADER.size,
-        last_zxid,
-        zxid,
-    )
-
-
-def _not_a_log(path: Path, buffer: Buffer, last_zxid: int) -> LogDamagedError:
-    return LogDamagedError(
-        f"{path} is not a transaction log: it begins with {bytes(buffer[:4])!r}, not b'ZKLG'. "
-        "If it is not yours, move it out of the directory; if it is, restore it from a copy.",
-        path,
-        0,
-        last_zxid,
-        0,
-    )

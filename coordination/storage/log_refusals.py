@@ -1,0 +1,65 @@
+"""Why a log is refused, in words an operator can act on: file, offset, the zxids around it, and what to do.
+
+In:  where something was found, and what.  Out: a `LogDamagedError`; raising it is for whoever found it.
+Reads no file and decides nothing.
+"""
+
+from pathlib import Path
+
+from coordination.storage.api import LogDamagedError
+from coordination.storage.log_format import HEADER, Buffer, End
+
+
+def damaged(path: Path, end: End, behind: tuple[int, int]) -> LogDamagedError:
+    offset, zxid = behind
+    fault = end.fault or "zeros end the log, but records follow them"
+    where = (
+        f"a good record with zxid 0x{zxid:x} follows at offset {offset}"
+        if offset
+        else f"the next file goes on at zxid 0x{zxid:x}"
+    )
+    return LogDamagedError(
+        f"{path} is damaged at offset {end.offset}: {fault}, and {where}; the last good record before it is "
+        f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
+        f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if "
+        "losing them is acceptable: keep a copy of the directory, then cut the log with "
+        f"`coordination log truncate --after 0x{end.last_zxid:x} {path.parent.parent}`.",
+        path,
+        end.offset,
+        end.last_zxid,
+        zxid,
+    )
+
+
+def backwards(path: Path, zxid: int, last_zxid: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: "
+        "the files do not belong to one history. Move the ones that came from elsewhere out of the directory.",
+        path,
+        HEADER.size,
+        last_zxid,
+        zxid,
+    )
+
+
+def missing_file(path: Path, last_zxid: int, zxid: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"{path} begins with zxid 0x{zxid:x}, but the file before it ends with 0x{last_zxid:x}: the log file in "
+        "between is missing. Put it back from a copy; "
+        f"starting without it would lose {zxid - last_zxid - 1} acknowledged writes.",
+        path,
+        HEADER.size,
+        last_zxid,
+        zxid,
+    )
+
+
+def not_a_log(path: Path, buffer: Buffer, last_zxid: int) -> LogDamagedError:
+    return LogDamagedError(
+        f"{path} is not a transaction log: it begins with {bytes(buffer[:4])!r}, not b'ZKLG'. "
+        "If it is not yours, move it out of the directory; if it is, restore it from a copy.",
+        path,
+        0,
+        last_zxid,
+        0,
+    )
