@@ -35,7 +35,19 @@ class Listener(NamedTuple):
 class Client:
     """One socket and what it could not take yet."""
 
-    __slots__ = ("connection", "fd", "host", "port", "reading", "sock", "tls", "unsent", "writing")
+    __slots__ = (
+        "behind",
+        "connection",
+        "fd",
+        "held_bytes",
+        "host",
+        "port",
+        "reading",
+        "sock",
+        "tls",
+        "unsent",
+        "writing",
+    )
 
     def __init__(
         self, sock: socket.socket, host: str, port: int, connection: Connection, tls: TlsSocket | None
@@ -46,7 +58,9 @@ class Client:
         self.host = host
         self.port = port
         self.connection = connection
-        self.unsent = b""
+        self.unsent = b""  # what its socket is being sent
+        self.behind: list[bytes] = []  # and what follows that
+        self.held_bytes = 0  # in both
         self.reading = True
         self.writing = False
 

@@ -37,6 +37,8 @@ from coordination.wire.replies import MULTI_END, event, multi_error, multi_part
 
 _SUCCESS_BODY = pack_int(0)
 REPLAYED_ZXID = -1
+MULTI_READ_BYTES_MAX = 16 << 20
+"""A request of a megabyte can ask for the same znode of a megabyte thirty thousand times."""
 
 
 class Readable:
@@ -133,7 +135,9 @@ def who_am_i(state: Readable, connection: Connection, request: requests.WhoAmI) 
 
 
 def multi_read(state: Readable, connection: Connection, request: requests.MultiRead) -> bytes:
+    """`MarshallingError`: the answer would be larger than MULTI_READ_BYTES_MAX."""
     parts: list[bytes] = []
+    room = MULTI_READ_BYTES_MAX
     for operation in request.operations:
         try:
             if isinstance(operation, requests.GetData):
@@ -141,8 +145,11 @@ def multi_read(state: Readable, connection: Connection, request: requests.MultiR
             else:
                 body = get_children(state, connection, operation)
             parts.append(multi_part(operation.opcode, body))
+            room -= len(body)
         except KeeperError as error:
             parts.append(multi_error(error.code))
+        if room < 0:
+            raise MarshallingError(message=f"the answer would have more than {MULTI_READ_BYTES_MAX} bytes")
     parts.append(MULTI_END)
     return b"".join(parts)
 
