@@ -21,6 +21,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from coordination.state.summary import Summary
@@ -73,6 +74,7 @@ class LogWriter:
         self._work = threading.Event()
         self._batch: list[bytes] = []
         self._batch_zxid = 0
+        self._chores: deque[Callable[[], object]] = deque()
         self._error: BaseException | None = None
         self._ending = False
         self._done_read, self._done_write = os.pipe()
@@ -107,7 +109,8 @@ class LogWriter:
         if self._error is not None:
             raise self._error
         self.busy = False
-        self._judge_thread()
+        if self._threaded:
+            self._judge_thread()
         zxid = self._batch_zxid
         if self._gathered:
             payloads, self._gathered = self._gathered, []
@@ -116,6 +119,8 @@ class LogWriter:
             else:
                 self._write(payloads)
                 zxid = self._gathered_zxid
+        if self._chores and not self.busy:  # one that came too late for the thread's last look
+            self._hand_over([], zxid)
         self._persisted(zxid)
 
     @property
@@ -123,12 +128,13 @@ class LogWriter:
         """Will the next `append` sync before it returns?"""
         return not self.busy and not self._threaded
 
-    def in_log_thread(self, action: Callable[[], object]) -> bool:
-        """Run `action` now if nobody else holds the log; False: busy, ask again later."""
-        if self.busy:
-            return False
-        action()
-        return True
+    def aside(self, chore: Callable[[], object]) -> None:
+        """Do `chore` (something slow on the log's files) in the writer thread, in turn with the batches; what comes
+        meanwhile gathers.  An error of it ends the server like one of a batch.
+        """
+        self._chores.append(chore)
+        if not self.busy:
+            self._hand_over([], self._batch_zxid)
 
     def close(self) -> None:
         """Finish what was handed over, without reporting it.  The log itself stays open."""
@@ -198,9 +204,12 @@ class LogWriter:
         while True:
             self._work.wait()
             self._work.clear()
-            if self._batch:
+            if self.busy:
                 try:
-                    self._write(self._batch)
+                    if self._batch:
+                        self._write(self._batch)
+                    while self._chores:
+                        self._chores.popleft()()
                 except BaseException as error:
                     self._error = error
                 self._batch = []

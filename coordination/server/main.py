@@ -8,7 +8,6 @@ The only place that knows everything; decides nothing about requests.  Answers t
 (3) SIGTERM and SIGINT end it with 0: what is in the log is synced, sessions live on in it.
 """
 
-import gc
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ import time
 
 import trio
 
-from coordination.server import tls
+from coordination.server import garbage, tls
 from coordination.server.client import Listener
 from coordination.server.client_port import ClientPort
 from coordination.server.config import Config, ConfigError
@@ -120,12 +119,9 @@ async def _serve(
             retain_count=config.snap_retain_count,
         )
         log = store.log
-        _recover(pipeline, store, journal, disk)
-    # What was loaded lives as long as the server: the collector need not look at it again.  The thresholds: a server
-    # makes garbage without cycles, and a full collection over a large tree is a pause.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+        with garbage.loading():
+            _recover(pipeline, store, journal, disk)
+    garbage.serve()
     writer = LogWriter(
         log,
         pipeline.persisted,

@@ -146,6 +146,52 @@ def test_an_error_is_raised_and_nothing_reported(log: GatedLog, in_thread: bool)
     writer.close()
 
 
+def test_a_chore_has_the_log_to_itself(log: GatedLog) -> None:
+    reported: list[int] = []
+    writer = LogWriter(log, reported.append)
+    begun, gate = threading.Event(), threading.Event()
+
+    def chore() -> None:
+        begun.set()
+        assert gate.wait(20)
+        log.batches.append([b"chore"])
+
+    writer.aside(chore)
+    assert begun.wait(20)
+    writer.append([b"a"], 1)  # gathers: the log is in use
+    assert log.batches == []
+    assert reported == []
+    gate.set()
+    wait(writer)
+    assert log.batches == [[b"chore"], [b"a"]]
+    assert reported[-1] == 1
+    writer.close()
+
+
+def test_a_chore_waits_for_the_batch_under_way(log: GatedLog) -> None:
+    reported: list[int] = []
+    writer = threaded(log, reported)
+    writer.append([b"a"], 1)
+    writer.aside(lambda: log.batches.append([b"chore"]))
+    writer.append([b"b"], 2)
+    log.gate.release(2)
+    while reported != [1, 2]:
+        wait(writer)
+    assert log.batches.index([b"chore"]) > log.batches.index([b"a"])
+    writer.close()
+
+
+def test_an_error_of_a_chore_ends_the_server(log: GatedLog) -> None:
+    def chore() -> None:
+        raise LogWriteError("the disk is full", 28)
+
+    writer = LogWriter(log, lambda zxid: None)
+    writer.aside(chore)
+    with pytest.raises(LogWriteError):
+        wait(writer)
+    writer.close()
+
+
 def test_closing_finishes_what_was_handed_over(log: GatedLog) -> None:
     writer = threaded(log, [])
     writer.append([b"1"], 1)
