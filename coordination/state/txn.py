@@ -8,7 +8,7 @@ SerializeUtils.
 (2) `decode(encode(header, body)) == (header, body)` for every body type.
 (3) A failed request is a txn too: type ERROR, one code; it takes a zxid.  A failed multi keeps type MULTI and holds
     only ERROR parts.
-(4) What follows the body (ZooKeeper may add a TxnDigest) is ignored.
+(4) Behind the body a TxnDigest may stand: the digest of the tree after this txn (`tree_digest`).
 """
 
 from collections.abc import Callable
@@ -38,6 +38,7 @@ from coordination.wire.records import Acl, get_acls, put_acls
 
 HEADER = Struct(">qiqqi")
 HEADER_BYTES = HEADER.size
+TXN_DIGEST = Struct(">iQ")
 
 
 class TxnHeader(NamedTuple):
@@ -48,6 +49,13 @@ class TxnHeader(NamedTuple):
     zxid: int
     time_ms: int
     type: int
+
+
+class TxnDigest(NamedTuple):
+    """By which method (version), and the digest of the tree, without its sign."""
+
+    version: int
+    digest: int
 
 
 @dataclass(slots=True)
@@ -203,84 +211,102 @@ def encode(header: TxnHeader, body: TxnBody) -> bytes:
 
 def decode(payload: bytes) -> tuple[TxnHeader, TxnBody]:
     """A log entry's payload as header and body; `RemoteProtocolError` if it is not one (source: SerializeUtils)."""
-    if len(payload) < HEADER_BYTES:
+    header, body, _ = decode_entry(payload)
+    return header, body
+
+
+def decode_entry(payload: bytes) -> tuple[TxnHeader, TxnBody, TxnDigest | None]:
+    """As `decode`, and the digest behind the body, where one stands."""
+    end = len(payload)
+    if end < HEADER_BYTES:
         raise truncated("a txn header")
     header = TxnHeader(*HEADER.unpack_from(payload, 0))
-    return header, decode_body(header.type, payload, HEADER_BYTES, len(payload))
+    body, pos = decode_body(header.type, payload, HEADER_BYTES, end)
+    digest = TxnDigest(*TXN_DIGEST.unpack_from(payload, pos)) if end - pos >= TXN_DIGEST.size else None
+    return header, body, digest
 
 
-def decode_body(type_: int, buf: bytes, pos: int, end: int) -> TxnBody:
+def decode_body(type_: int, buf: bytes, pos: int, end: int) -> tuple[TxnBody, int]:
+    """The body and the position behind it."""
     decoder = _DECODERS.get(type_)
     if decoder is None:
         raise RemoteProtocolError(f"a txn of unknown type {type_}")
     return decoder(buf, pos, end)
 
 
-def _create(buf: bytes, pos: int, end: int) -> CreateTxn:
+def _create(buf: bytes, pos: int, end: int) -> tuple[CreateTxn, int]:
     path, pos = get_string(buf, pos, end)
     data, pos = get_buffer(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     ephemeral, pos = get_bool(buf, pos, end)
     if pos == end:  # CreateTxnV0, before 3.4: the parent counts for itself
-        return CreateTxn(path, data, acl, ephemeral, -1)
+        return CreateTxn(path, data, acl, ephemeral, -1), pos
     parent_cversion, pos = get_int(buf, pos, end)
-    return CreateTxn(path, data, acl, ephemeral, parent_cversion)
+    return CreateTxn(path, data, acl, ephemeral, parent_cversion), pos
 
 
-def _create_container(buf: bytes, pos: int, end: int) -> CreateContainerTxn:
+def _create_container(buf: bytes, pos: int, end: int) -> tuple[CreateContainerTxn, int]:
     path, pos = get_string(buf, pos, end)
     data, pos = get_buffer(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     parent_cversion, pos = get_int(buf, pos, end)
-    return CreateContainerTxn(path, data, acl, parent_cversion)
+    return CreateContainerTxn(path, data, acl, parent_cversion), pos
 
 
-def _create_ttl(buf: bytes, pos: int, end: int) -> CreateTtlTxn:
+def _create_ttl(buf: bytes, pos: int, end: int) -> tuple[CreateTtlTxn, int]:
     path, pos = get_string(buf, pos, end)
     data, pos = get_buffer(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     parent_cversion, pos = get_int(buf, pos, end)
     ttl_ms, pos = get_long(buf, pos, end)
-    return CreateTtlTxn(path, data, acl, parent_cversion, ttl_ms)
+    return CreateTtlTxn(path, data, acl, parent_cversion, ttl_ms), pos
 
 
-def _delete(buf: bytes, pos: int, end: int) -> DeleteTxn:
-    return DeleteTxn(get_string(buf, pos, end)[0])
+def _delete(buf: bytes, pos: int, end: int) -> tuple[DeleteTxn, int]:
+    path, pos = get_string(buf, pos, end)
+    return DeleteTxn(path), pos
 
 
-def _set_data(buf: bytes, pos: int, end: int) -> SetDataTxn:
+def _set_data(buf: bytes, pos: int, end: int) -> tuple[SetDataTxn, int]:
     path, pos = get_string(buf, pos, end)
     data, pos = get_buffer(buf, pos, end)
     version, pos = get_int(buf, pos, end)
-    return SetDataTxn(path, data, version)
+    return SetDataTxn(path, data, version), pos
 
 
-def _check_version(buf: bytes, pos: int, end: int) -> CheckVersionTxn:
+def _check_version(buf: bytes, pos: int, end: int) -> tuple[CheckVersionTxn, int]:
     path, pos = get_string(buf, pos, end)
     version, pos = get_int(buf, pos, end)
-    return CheckVersionTxn(path, version)
+    return CheckVersionTxn(path, version), pos
 
 
-def _set_acl(buf: bytes, pos: int, end: int) -> SetAclTxn:
+def _set_acl(buf: bytes, pos: int, end: int) -> tuple[SetAclTxn, int]:
     path, pos = get_string(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     version, pos = get_int(buf, pos, end)
-    return SetAclTxn(path, acl, version)
+    return SetAclTxn(path, acl, version), pos
 
 
-def _create_session(buf: bytes, pos: int, end: int) -> CreateSessionTxn:
-    return CreateSessionTxn(get_int(buf, pos, end)[0])
+def _create_session(buf: bytes, pos: int, end: int) -> tuple[CreateSessionTxn, int]:
+    timeout_ms, pos = get_int(buf, pos, end)
+    return CreateSessionTxn(timeout_ms), pos
 
 
-def _close_session(buf: bytes, pos: int, end: int) -> CloseSessionTxn:
-    return CloseSessionTxn(None if pos == end else get_strings(buf, pos, end)[0])
+def _close_session(buf: bytes, pos: int, end: int) -> tuple[CloseSessionTxn, int]:
+    # Where closeSession has no body (zookeeper.closeSessionTxn.enabled=false) its digest may follow at once: no list
+    # of two paths is 12 bytes long.
+    if pos == end or (end - pos == TXN_DIGEST.size and TXN_DIGEST.unpack_from(buf, pos)[0] == 2):
+        return CloseSessionTxn(None), pos
+    paths, pos = get_strings(buf, pos, end)
+    return CloseSessionTxn(paths), pos
 
 
-def _error(buf: bytes, pos: int, end: int) -> ErrorTxn:
-    return ErrorTxn(get_int(buf, pos, end)[0])
+def _error(buf: bytes, pos: int, end: int) -> tuple[ErrorTxn, int]:
+    code, pos = get_int(buf, pos, end)
+    return ErrorTxn(code), pos
 
 
-def _multi(buf: bytes, pos: int, end: int) -> MultiTxn:
+def _multi(buf: bytes, pos: int, end: int) -> tuple[MultiTxn, int]:
     count, pos = get_count(buf, pos, end)
     parts: list[tuple[int, TxnBody]] = []
     for _ in range(count):
@@ -288,11 +314,11 @@ def _multi(buf: bytes, pos: int, end: int) -> MultiTxn:
         raw, pos = get_buffer(buf, pos, end)
         if raw is None or type_ == opcodes.MULTI:
             raise RemoteProtocolError("a multi holds an empty part or another multi")
-        parts.append((type_, decode_body(type_, raw, 0, len(raw))))
-    return MultiTxn(parts)
+        parts.append((type_, decode_body(type_, raw, 0, len(raw))[0]))
+    return MultiTxn(parts), pos
 
 
-_DECODERS: dict[int, Callable[[bytes, int, int], TxnBody]] = {
+_DECODERS: dict[int, Callable[[bytes, int, int], tuple[TxnBody, int]]] = {
     opcodes.CREATE: _create,
     opcodes.CREATE2: _create,
     opcodes.CREATE_CONTAINER: _create_container,

@@ -14,7 +14,8 @@ from coordination.auth.settings import AuthSettings
 from coordination.errors import KeeperError
 from coordination.state.data_tree import DataTree
 from coordination.state.prep import Prep, next_version
-from coordination.state.txn import ErrorTxn, TxnBody, TxnHeader, decode, encode
+from coordination.state.tree_digest import DIGEST_VERSION, TreeDigest, digest_of
+from coordination.state.txn import ErrorTxn, TxnBody, TxnHeader, decode_entry, encode
 from coordination.state.znode import kind_of, owner_of_ttl, ttl_of_owner
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, STAT, Stat
@@ -54,11 +55,14 @@ class TreeAgainstADict(RuleBasedStateMachine):
         self.zxid = 0
         self.under_way: list[bytes] = []
         self.multi: list[WriteOperation] = []
+        self.digest = TreeDigest(self.tree)
+        self.digest.recovered()
 
     # --- deciding and applying
 
     def decided(self, session: int, opcode: int, body: TxnBody) -> None:
-        self.under_way.append(encode(TxnHeader(session, 1, self.zxid, 1000 + self.zxid, opcode), body))
+        header = TxnHeader(session, 1, self.zxid, 1000 + self.zxid, opcode)
+        self.under_way.append(encode(header, body) + self.digest.foresee(header, body))
 
     def attempt(self, session: int, operation: WriteOperation) -> None:
         """One request: prep and the model must agree, also about the error."""
@@ -143,11 +147,15 @@ class TreeAgainstADict(RuleBasedStateMachine):
     def apply(self, count: int) -> None:
         """Some of what is under way is committed."""
         for payload in self.under_way[:count]:
-            header, body = decode(payload)
+            header, body, digest = decode_entry(payload)
             result = self.tree.apply(header, body, [])
             for part in result if isinstance(result, list) else [result]:
                 assert part.code == 0 or part.type == opcodes.ERROR
             self.prep.settled(header.zxid)
+            self.digest.settled(header.zxid)
+            counted = digest_of(self.tree.nodes.items())
+            assert self.digest.latest() == (header.zxid, counted, DIGEST_VERSION)
+            assert digest == (None if header.type == opcodes.ERROR else (DIGEST_VERSION, counted))
         del self.under_way[:count]
 
     @invariant()
