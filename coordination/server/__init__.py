@@ -5,6 +5,9 @@ listening     a socket, or why there is none
 poller        which sockets are ready, as one thing to wait for
 client        what is kept and counted per socket
 client_port   sockets <-> the pipeline
+doors         where clients come in; admission: who may; departures: sockets we have said our last word on
+backlog       what clients have not taken yet, and who must go for it
+gathering     whether a batch of writes waits a moment for the writers about to come
 log_writer    group commit: payloads in, "persisted up to zxid" out, inline or in a thread
 snapshots     when to write one, in slices between requests
 journal       the server's own log: events -> lines; logs: a terminal, a pipe, a file that rotates

@@ -8,11 +8,11 @@ connection.  So everything that arrived together shares one fdatasync (group com
 thousand watchers is a thousand sends in a row.
 
 (1) Bytes to a client leave in the order of its connection's `out`; what a full socket does not take waits for it.
-(2) A client that does not read is not read from; one that lets OUTPUT_BYTES_MAX pile up is closed.
+(2) A client that does not read is not read from; one for which too much piles up (`backlog`) is closed.
 (3) No client can hold the others up: a round reads at most RECEIVE_BYTES of each, and serving yields to trio's other
     tasks at least every ROUNDS_MS.
-(4) A connection without a ConnectRequest after `sessionless_ms` is closed, one that does not take its last answer
-    after FAREWELL_MS.
+(4) A connection without a ConnectRequest is closed after a while (`admission`), as is one that does not take its last
+    answer (`backlog`).
 (5) What a client was told last reaches it: we close behind it, not before (`departures`).
 """
 
@@ -23,27 +23,25 @@ from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
+from coordination.server.admission import Admission
+from coordination.server.backlog import Backlog
 from coordination.server.client import Client, Listener, Traffic
 from coordination.server.departures import Departures
-from coordination.server.doors import Doors, descriptors_for_clients
+from coordination.server.doors import Doors
+from coordination.server.gathering import Gathering
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
 from coordination.server.tls import TlsSocket
-from coordination.state.connection import NEW, Connection
+from coordination.state.connection import Connection
 from coordination.state.pipeline import Pipeline
 from coordination.wire.server_connection import FourLetterWord
 
 RECEIVE_BYTES = 65536
-OUTPUT_BYTES_MAX = 16 << 20
 OUTSTANDING_MAX = 10_000
 ROUNDS_MS = 20
 SESSIONLESS_MS = 10_000  # zookeeper.nio.sessionlessCnxnTimeout
-FAREWELL_MS = 10_000
-REFUSALS_TOLD_EVERY_MS = 1000
 SENDS_PER_ROUND = 8
-GATHER_SHARE = 0.5  # of a sync, at most
-GATHER_QUIET_NS = 60_000
 
 
 class ClientPort:
@@ -64,26 +62,21 @@ class ClientPort:
         self.after_commit: Callable[[], None] = lambda: None
         self._journal = journal
         self._answer_word = answer_word
-        self._connections_per_host_max = connections_per_host_max
-        self._connections_max = connections_max
         self._outstanding_max = outstanding_max
         self.sessionless_ms = sessionless_ms
         self.traffic = Traffic()
         self._clients: dict[int, Client] = {}
-        self._per_host: dict[str, int] = {}
-        # Both in order of their deadlines.
-        self._sessionless: dict[Connection, int] = {}
-        self._leaving: dict[Client, int] = {}
         self._poller = Poller()
         self._doors = Doors(listeners, self._poller, lambda reason: self._refuse("", reason))
         self._departures = Departures(self._poller, self._doors.room)
-        self._room = descriptors_for_clients()
-        self._refusals_untold = 0
-        self._refusal_told_ms = -REFUSALS_TOLD_EVERY_MS
-        # Who wrote in this batch and in the two before it.
-        self._writers: set[Connection] = set()
-        self._writers_before: set[Connection] = set()
-        self._writers_before_that: set[Connection] = set()
+        self._admission = Admission(
+            journal,
+            per_host_max=connections_per_host_max,
+            connections_max=connections_max,
+            sessionless_ms=sessionless_ms,
+        )
+        self._backlog = Backlog()
+        self._gathering = Gathering(self._poller.ready, self._serve_ready)
         self._paused = False  # reading from clients stopped: too many txns under way
         self._time_keeper = trio.CancelScope()
 
@@ -123,11 +116,11 @@ class ClientPort:
         while ready := poll():
             self._set_clock()
             self._serve_ready(ready)
-            if self._writers:
-                if self.writer.busy:  # they gather behind the sync that runs
-                    self._writers.clear()
+            if self._gathering.writers:
+                if self.writer.busy:
+                    self._gathering.give_up()
                 else:
-                    self._gather()
+                    self._gathering.wait(self.writer.sync_us)
             self._flush()
             if time.monotonic() - begin > ROUNDS_MS / 1000:
                 break
@@ -149,34 +142,10 @@ class ClientPort:
             elif fd in self._doors:
                 self._accept(fd)
 
-    def _gather(self) -> None:
-        """Wait a moment for the other writers of the last two batches, so that they share the sync that comes.
-
-        A sync costs as much as some ten requests; the clients just answered are about to send their next write.  A lone
-        writer waits for nobody.  PostgreSQL's commit_delay is the same thought.
-        """
-        writers = self._writers
-        expected = len(self._writers_before | self._writers_before_that)
-        if len(writers) < expected:
-            poll, clock = self._poller.ready, time.perf_counter_ns
-            sync_ns = self.writer.sync_us * 1000
-            now = clock()
-            end, quiet = now + sync_ns * GATHER_SHARE, now + GATHER_QUIET_NS
-            while now < end and now < quiet and len(writers) < expected:
-                ready = poll()
-                now = clock()
-                if ready:
-                    self._serve_ready(ready)
-                    now = clock()
-                    quiet = now + GATHER_QUIET_NS
-        self._writers_before_that = self._writers_before
-        self._writers_before = writers
-        self._writers = set()
-
     def _overlap(self) -> float:
         """How many clients came with something while their last batch was synced, as a share of its writers."""
         waiting = sum(1 for fd, _ in self._poller.ready() if fd in self._clients)
-        return waiting / max(1, len(self._writers_before))
+        return waiting / max(1, self._gathering.last_writers)
 
     def _set_clock(self) -> None:
         self.pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
@@ -193,7 +162,7 @@ class ClientPort:
             connection = client.connection
             self.pipeline.receive(connection, data)
             if connection.waiting:
-                self._writers.add(connection)
+                self._gathering.writers.add(connection)
         else:
             self._close(client)
 
@@ -270,8 +239,11 @@ class ClientPort:
             if sent < len(data):
                 self._keep_unsent(client, data[sent:])
                 return
-            if not out and connection.stalled:
+            if not out and not client.behind and connection.stalled:
                 self.pipeline.resume(connection)
+            if client.behind:
+                out[:0] = client.behind
+                client.behind.clear()
             if not out:
                 break
             data = b"".join(out)
@@ -280,7 +252,7 @@ class ClientPort:
             if turns == SENDS_PER_ROUND:  # a fast reader of large values; the others want their turn
                 self._keep_unsent(client, data)
                 return
-        client.unsent = b""
+        self._backlog.taken(client)
         if tls is not None and tls.pending:
             self._keep_unsent(client, b"")
         elif connection.closing:
@@ -290,15 +262,11 @@ class ClientPort:
             self._watch(client)
 
     def _keep_unsent(self, client: Client, rest: bytes) -> None:
-        out = client.connection.out
-        client.unsent = rest
-        if len(rest) + sum(map(len, out)) > OUTPUT_BYTES_MAX:
-            self._journal.write("slow_reader_closed", host=client.host, session_id=client.connection.session_id)
-            self._close(client)
-            return
-        if client.connection.closing:
-            self._leaving.setdefault(client, self.pipeline.now_ms + FAREWELL_MS)
-        if not client.writing:
+        self._backlog.keep(client, rest, self.pipeline.now_ms)
+        for slow in self._backlog.too_slow(client):
+            self._journal.write("slow_reader_closed", host=slow.host, session_id=slow.connection.session_id)
+            self._close(slow)
+        if self._clients.get(client.fd) is client and not client.writing:
             client.writing = True
             self._watch(client)
 
@@ -318,43 +286,26 @@ class ClientPort:
         now_ms = self.pipeline.now_ms
         for sock, address, listener in self._doors.accept(listener_fd, now_ms):
             host = str(address[0])
-            held = self._per_host.get(host, 0)
-            in_all = len(self._clients) + len(self._departures)
-            too_many = ""
-            if 0 < self._connections_per_host_max <= held:
-                too_many = f"{held} connections from there (maxClientCnxns)"
-            elif 0 < self._connections_max <= len(self._clients):
-                too_many = f"{len(self._clients)} connections in all (maxCnxns)"
-            elif 0 < self._room <= in_all:
-                too_many = f"{in_all} connections in all; this process may open no more files (ulimit -n)"
-            if too_many:
-                self._refuse(host, too_many)
+            refusal = self._admission.refusal(host, len(self._clients), len(self._departures))
+            if refusal:
+                self._refuse(host, refusal)
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._per_host[host] = held + 1
             tls = None
             if listener.context is not None:
                 tls = TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
             client = self._clients[sock.fileno()] = Client(sock, host, int(address[1]), connection, tls)
-            self._sessionless[connection] = now_ms + self.sessionless_ms
+            self._admission.enter(connection, now_ms)
             self._poller.add(client.fd)
             if self._paused:
                 self._watch(client)
 
     def _refuse(self, host: str, reason: str) -> None:
-        """A line in the log, once a second at most: a flood must not fill the disk."""
         self.traffic.rejected += 1
-        now_ms = self.pipeline.now_ms
-        if now_ms - self._refusal_told_ms < REFUSALS_TOLD_EVERY_MS:
-            self._refusals_untold += 1
-            return
-        where = {"host": host} if host else {}
-        more = {"not_told": self._refusals_untold} if self._refusals_untold else {}
-        self._refusal_told_ms, self._refusals_untold = now_ms, 0
-        self._journal.write("connection_refused", **where, reason=reason, **more)
+        self._admission.tell_refused(host, reason, self.pipeline.now_ms)
 
     def _close(self, client: Client, *, politely: bool = False) -> None:
         """`politely`: everything for it is sent, and shall reach it."""
@@ -362,8 +313,8 @@ class ClientPort:
             return
         self.traffic.dropped += 1
         self.pipeline.closed(client.connection)
-        self._sessionless.pop(client.connection, None)
-        self._leaving.pop(client, None)
+        self._backlog.forget(client)
+        self._admission.leave(client.connection)
         self._poller.remove(client.fd)
         if client.tls is not None:
             client.tls.say_goodbye()
@@ -371,11 +322,6 @@ class ClientPort:
             self._departures.add(client.sock, self.pipeline.now_ms)
         else:
             client.sock.close()
-        left = self._per_host[client.host] - 1
-        if left:
-            self._per_host[client.host] = left
-        else:
-            del self._per_host[client.host]
         self._doors.room()
 
     # --- time
@@ -383,21 +329,12 @@ class ClientPort:
     def _next_deadline(self) -> int | None:
         deadlines = (
             self.pipeline.next_deadline(),
-            self._next_sessionless(),
-            next(iter(self._leaving.values()), None),
+            self._admission.next_deadline(),
+            self._backlog.next_deadline(),
             self._departures.next_deadline(),
             self._doors.next_deadline(),
         )
         return min((each for each in deadlines if each is not None), default=None)
-
-    def _next_sessionless(self) -> int | None:
-        """When the oldest connection without a ConnectRequest is due; those that have sent one are forgotten here."""
-        while self._sessionless:
-            connection = next(iter(self._sessionless))
-            if connection.phase == NEW:
-                return self._sessionless[connection]
-            del self._sessionless[connection]
-        return None
 
     def _plan(self) -> None:
         """Wake the time keeper no later than the next thing that is due."""
@@ -419,10 +356,10 @@ class ClientPort:
             self._flush()
 
     def _end_overdue(self, now_ms: int) -> None:
-        while (due_ms := self._next_sessionless()) is not None and due_ms <= now_ms:
+        for connection in self._admission.overdue(now_ms):
             self.traffic.sessionless_expired += 1
-            self._close(self._clients[next(iter(self._sessionless)).key])
-        for client in [client for client, due_ms in self._leaving.items() if due_ms <= now_ms]:
+            self._close(self._clients[connection.key])
+        for client in self._backlog.overdue(now_ms):
             self._close(client)
         self._departures.tick(now_ms)
         self._doors.tick(now_ms)
