@@ -1,7 +1,7 @@
 """Our coordination server and the real Apache ZooKeeper, side by side in one run.
 
-    python -m bench.coordination              # about 5 minutes; with Java and Maven also the real one
-    python -m bench.coordination --quick      # half a minute, for a look
+    python -m bench.coordination              # about 10 minutes; with Java and Maven also the real one
+    python -m bench.coordination --quick      # a minute or two, for a look
     python -m bench.coordination --json       # the same as one JSON object
     python -m bench.coordination --only read  # cells whose name contains the word
 
@@ -87,17 +87,25 @@ class Cell:
 
 
 RATES: tuple[tuple[str, Callable[[], load.Workload], int, int, str], ...] = (
+    ("read    1 x 1", load.reads, 1, 1, ""),
     ("read    1 x 16", load.reads, 1, 16, ">= 3"),
     ("read    1 x 128", load.reads, 1, 128, ">= 3"),
-    ("read   10 x 20", load.reads, 10, 20, ">= 3"),
+    ("read   10 x 1", load.reads, 10, 1, ""),
+    ("read   10 x 16", load.reads, 10, 16, ">= 3"),
+    ("read   10 x 128", load.reads, 10, 128, ">= 3"),
     ("read   50 x 1", load.reads, 50, 1, ">= 1"),
-    ("read   50 x 20", load.reads, 50, 20, ">= 3"),
+    ("read   50 x 16", load.reads, 50, 16, ">= 3"),
+    ("read   50 x 128", load.reads, 50, 128, ">= 3"),
+    ("write   1 x 1", load.writes, 1, 1, ">= 1"),
     ("write   1 x 128", load.writes, 1, 128, ">= 1"),
     ("write  10 x 1", load.writes, 10, 1, ">= 1"),
-    ("write  10 x 20", load.writes, 10, 20, ">= 1"),
-    ("write  50 x 20", load.writes, 50, 20, ">= 1"),
+    ("write  10 x 16", load.writes, 10, 16, ">= 1"),
+    ("write  50 x 1", load.writes, 50, 1, ">= 1"),
+    ("write  50 x 16", load.writes, 50, 16, ">= 1"),
+    ("create+delete 1 x 128", load.churn, 1, 128, ">= 1"),
     ("mixed   1 x 128", load.mixed, 1, 128, ">= 2"),
-    ("mixed  10 x 20", load.mixed, 10, 20, ">= 2"),
+    ("mixed  10 x 16", load.mixed, 10, 16, ">= 2"),
+    ("mixed  50 x 16", load.mixed, 50, 16, ">= 2"),
 )
 
 

@@ -144,6 +144,16 @@ def mixed(value_bytes: int = 100, reads_per_write: int = 9) -> Workload:
     )
 
 
+def churn(value_bytes: int = 100) -> Workload:
+    """A znode that comes and goes, ephemeral so that none is left; for one client, whose requests keep their order."""
+    path = _path("churn")
+    return Workload(
+        "churn",
+        (frame(1, CREATE, create_body(path, b"c" * value_bytes, 1)), frame(1, DELETE, _string(path) + _INT.pack(-1))),
+        (REPLY_HEADER_BYTES + 4 + len(path), REPLY_HEADER_BYTES),
+    )
+
+
 def prepare(port: int, value_bytes: int = 100) -> None:
     """The znodes the workloads use."""
     client = Client(port)
