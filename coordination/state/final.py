@@ -97,6 +97,8 @@ class Final:
         if run_length:
             observe(run_ms, run_length)
             self._prep.settled(tree.last_zxid)  # nothing was decided meanwhile
+            if self._proposals.digest is not None:
+                self._proposals.digest.settled(tree.last_zxid)
 
     def _answer(
         self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult] | None, stat: bytes

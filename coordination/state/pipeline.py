@@ -39,7 +39,8 @@ from coordination.state.ready import Counters, Ready, Settings
 from coordination.state.refusals import Refusals
 from coordination.state.session_keeper import SessionKeeper
 from coordination.state.sessions import SessionTable, first_session_id
-from coordination.state.txn import CloseSessionTxn, CreateSessionTxn, ErrorTxn, TxnBody, decode
+from coordination.state.tree_digest import TreeDigest, ZxidDigest
+from coordination.state.txn import CloseSessionTxn, CreateSessionTxn, ErrorTxn, TxnBody, decode_entry
 from coordination.state.znode import StoredNode
 from coordination.wire import requests
 from coordination.wire.records import ConnectRequest
@@ -64,7 +65,8 @@ class Pipeline:
         self._words: list[tuple[Connection, FourLetterWord]] = []
 
         outbox = self._outbox = Outbox(self.readable)
-        proposals = self._proposals = Proposals(self.clock)
+        self.digest = TreeDigest(self.tree) if settings.digest_enabled else None
+        proposals = self._proposals = Proposals(self.clock, self.digest)
         prep = self._prep = Prep(
             self.tree,
             self.access,
@@ -115,8 +117,12 @@ class Pipeline:
 
     def replay(self, payload: bytes) -> None:
         """Apply one entry of the log at start; nobody is connected yet."""
-        header, body = decode(payload)
+        header, body, logged = decode_entry(payload)
+        if self.digest is not None:
+            self.digest.replaying(header, body)
         self.tree.apply(header, body, [])
+        if self.digest is not None:
+            self.digest.replayed(header.zxid, logged)
         self._proposals.zxid = max(self._proposals.zxid, header.zxid)
         if isinstance(body, CreateSessionTxn):
             self.sessions.track(header.client_id, body.timeout_ms, self.now_ms)
@@ -136,8 +142,20 @@ class Pipeline:
         for session_id, timeout_ms in sessions.items():
             self.sessions.track(session_id, timeout_ms, self.now_ms)
 
+    def promised(self, digest: tuple[int, int, int] | None) -> None:
+        """The digest in the snapshot that was loaded (zxid, digest, version); None: it has none."""
+        if self.digest is not None:
+            self.digest.loaded(self.tree.last_zxid, None if digest is None else ZxidDigest(*digest))
+
+    def zxid_digest(self) -> ZxidDigest | None:
+        """The digest of the tree as it is now; None where none is kept."""
+        return None if self.digest is None else self.digest.latest()
+
     def recovered(self) -> None:
         """The log is read: every session gets its full timeout again."""
+        if self.digest is not None:
+            for name, details in self.digest.recovered():
+                self._outbox.tell(name, **details)
         self.sessions.give_all_a_full_timeout(self.now_ms)
 
     # --- connections

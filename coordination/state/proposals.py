@@ -12,6 +12,7 @@ from collections import deque
 
 from coordination.state.clock import Clock
 from coordination.state.connection import Connection
+from coordination.state.tree_digest import TreeDigest
 from coordination.state.txn import HEADER, ErrorTxn, SetDataTxn, TxnBody, TxnHeader, set_data_payload
 from coordination.wire import opcodes
 
@@ -39,8 +40,10 @@ class Proposal:
 
 
 class Proposals:
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, digest: TreeDigest | None = None) -> None:
+        """`digest`: what goes behind each txn; None: nothing does."""
         self._clock = clock
+        self.digest = digest
         self.zxid = 0
         """Of the newest proposal, or of what was recovered."""
         self.under_way: deque[Proposal] = deque()
@@ -57,9 +60,12 @@ class Proposals:
         proposal = Proposal(header, body, connection, xid, request_opcode, clock.now_ms)
         self.under_way.append(proposal)
         if type(body) is SetDataTxn and body.data is not None:
-            self._payloads.append(set_data_payload(header, body, body.data))
+            payload = set_data_payload(header, body, body.data)
         else:
-            self._payloads.append(HEADER.pack(*header) + body.encode())
+            payload = HEADER.pack(*header) + body.encode()
+        if self.digest is not None:
+            payload += self.digest.foresee(header, body)
+        self._payloads.append(payload)
         if connection is not None:
             connection.waiting.append(proposal)
 

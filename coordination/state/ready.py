@@ -29,6 +29,8 @@ class Settings:
     enforce_quota: bool = False
     auth: AuthSettings = field(default_factory=AuthSettings)
     reconfig_enabled: bool = False
+    digest_enabled: bool = False
+    """The digest of the tree is written behind each txn and at the end of each snapshot, and checked at start."""
 
 
 class Fact(NamedTuple):

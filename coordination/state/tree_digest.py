@@ -19,7 +19,7 @@ Answers to ZooKeeper's DigestCalculator, AdHash, and the precalculated digests o
 from collections import deque
 from collections.abc import Iterable
 from struct import Struct
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
 from coordination.state.data_tree import DataTree
@@ -137,10 +137,16 @@ class TreeDigest:
         if logged is not None and logged.version == DIGEST_VERSION:
             self._compare(zxid, logged.digest)
 
-    def recovered(self) -> None:
-        """Snapshot and log are read: from here on the digest is known."""
+    def recovered(self) -> list[tuple[str, dict[str, Any]]]:
+        """Snapshot and log are read: from here on the digest is known.  Gives what is worth a line in the log."""
+        found: list[tuple[str, dict[str, Any]]] = []
+        if self.first_mismatch is not None:
+            found.append(("digest_mismatch", {**self.first_mismatch._asdict(), "mismatches": self.mismatches}))
+        if self._promised is not None:
+            found.append(("snapshot_ahead_of_log", {"zxid": self._promised.zxid, "log_zxid": self._tree.last_zxid}))
         self._promised = None
         self._settled = ZxidDigest(self._tree.last_zxid, self._counted())
+        return found
 
     def _keep_promise(self, zxid: int) -> None:
         """Compare with the digest of the snapshot, if this is the txn it belongs to."""
