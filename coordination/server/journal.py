@@ -6,6 +6,8 @@ Structured only: a name with a tab, a newline or an escape character in it canno
 (1) Secrets never come here: session passwords and credentials are masked by the types that hold them, and a field with
     a telling name is masked whatever it holds.
 (2) An event below every sink's level costs a look at a table.  What a sink cannot write does not stop the server.
+(3) An event that any client can provoke is told PROVOKED_PER_S times a second; the next one that is told says how many
+    were not.  A flood does not fill the disk.
 """
 
 import json
@@ -40,6 +42,20 @@ _LEVEL_OF = {
     "storage_failed": "error",
     "log_write_failed": "error",
 }
+# What anybody who can connect can cause as often as they like.
+_PROVOKED = frozenset(
+    (
+        "protocol_violation",
+        "request_malformed",
+        "operation_refused",
+        "request_refused",
+        "auth_failed",
+        "client_ahead",
+        "slow_reader_closed",
+        "tls_refused",
+    )
+)
+PROVOKED_PER_S = 20
 _IN_HEX = frozenset(("session_id", "zxid", "client_zxid"))
 _MASKED = frozenset(("password", "credential", "digest", "token", "secret"))
 
@@ -52,6 +68,24 @@ class Sink(NamedTuple):
     write: Callable[[str], object]
 
 
+class _Told:
+    """How often one event was told in this second, and how many were left out since the last that was told."""
+
+    __slots__ = ("count", "left_out", "second")
+
+    def __init__(self) -> None:
+        self.second = self.count = self.left_out = 0
+
+    def may_be_told(self, second: int) -> bool:
+        if second != self.second:
+            self.second, self.count = second, 0
+        self.count += 1
+        if self.count > PROVOKED_PER_S:
+            self.left_out += 1
+            return False
+        return True
+
+
 class Journal:
     def __init__(
         self, level: str = "info", stream: TextIO | None = None, *, sinks: Sequence[Sink] | None = None
@@ -61,12 +95,20 @@ class Journal:
         least = min((sink.least for sink in self._sinks), default=len(LEVELS))
         self._levels: Mapping[str, int] = {event: LEVELS.index(level) for event, level in _LEVEL_OF.items()}
         self._least = least
+        self._provoked: dict[str, _Told] = {event: _Told() for event in _PROVOKED}
 
     def write(self, event: str, **fields: Any) -> None:
         level = self._levels.get(event, 1)
         if level < self._least:
             return
-        line = {"time_ms": int(time.time() * 1000), "level": LEVELS[level], "event": event}
+        time_ms = int(time.time() * 1000)
+        provoked = self._provoked.get(event)
+        if provoked is not None:
+            if not provoked.may_be_told(time_ms // 1000):
+                return
+            if provoked.left_out:
+                fields["not_told"], provoked.left_out = provoked.left_out, 0
+        line = {"time_ms": time_ms, "level": LEVELS[level], "event": event}
         for key, value in fields.items():
             line[key] = "***" if key in _MASKED else f"0x{value:x}" if key in _IN_HEX else value
         for sink in self._sinks:
