@@ -57,22 +57,30 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from coordination.server.config import ConfigError, build, parse_properties
+    from coordination.server.config import ConfigError, build
+    from coordination.server.properties import lines_of, parse_properties
 
     given: dict[str, Any] = vars(options)
+    places: dict[str, str] = {}
+
+    def read(file: Path) -> dict[str, str]:
+        text = file.read_text()
+        places.update((key.removeprefix("zookeeper."), f"{file}:{line}") for key, line in lines_of(text).items())
+        return parse_properties(text)
+
     try:
-        zoo_cfg = parse_properties(options.config.read_text()) if options.config else {}
-        properties = parse_properties(options.props.read_text()) if options.props else {}
-        dynamic_file = properties.get("dynamicConfigFile") or zoo_cfg.get("dynamicConfigFile")
-        dynamic = parse_properties(Path(dynamic_file).read_text()) if dynamic_file else None
+        zoo_cfg = read(options.config) if options.config else {}
+        dynamic_file = zoo_cfg.get("dynamicConfigFile")
+        dynamic = read(Path(dynamic_file)) if dynamic_file else None
+        properties = read(options.props) if options.props else {}
         jaas_file = properties.get("java.security.auth.login.config")
         jaas_text = Path(jaas_file).read_text() if jaas_file else None
-        config = build(zoo_cfg, properties, given, jaas_text=jaas_text, dynamic=dynamic)
+        config = build(zoo_cfg, properties, given, jaas_text=jaas_text, dynamic=dynamic, places=places)
     except (OSError, UnicodeDecodeError) as error:
         print(f"Cannot read the settings: {error}. Check the paths given, and those inside the files.", file=sys.stderr)
         return EXIT_USAGE
     except ConfigError as error:
-        print(f"Cannot use the settings: {error}", file=sys.stderr)
+        print(f"Cannot use the settings: {error.located(places)}", file=sys.stderr)
         return EXIT_USAGE
     from coordination.server.logs import open_journal
     from coordination.server.main import run
@@ -80,7 +88,7 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         journal = open_journal(config.log, options.log_level)
     except ConfigError as error:
-        print(f"Cannot use the settings: {error}", file=sys.stderr)
+        print(f"Cannot use the settings: {error.located(places)}", file=sys.stderr)
         return EXIT_USAGE
     return run(config, ready_fd=options.ready_fd, journal=journal)
 

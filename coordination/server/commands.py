@@ -178,7 +178,7 @@ class Commands:
                 "outstanding_requests": pipeline.outstanding,
                 "server_state": "standalone",
                 "avg_latency": readings.latency_average_ms,
-                "max_latency": pipeline.counters.update_latency_ms.most,
+                "max_latency": readings.latency_max_ms,
                 "min_latency": readings.latency_min_ms,
                 "num_alive_client_connections": readings.port.connection_count,
                 "uptime": readings.uptime_ms,

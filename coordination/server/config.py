@@ -17,60 +17,30 @@ from typing import Any
 
 from coordination.auth import settings as auth_settings
 from coordination.server import config_keys, tls
-from coordination.server.config_reader import ConfigError, ConfigReader
+from coordination.server.config_reader import JAVA_INT_MAX, ConfigError, ConfigReader
+from coordination.server.operator_settings import (
+    PROMETHEUS,
+    AdminSettings,
+    AuditSettings,
+    LogSettings,
+    MetricsSettings,
+    admin_settings,
+    audit_settings,
+    log_settings,
+    metrics_settings,
+    user_name,
+)
 from coordination.server.properties import parse_properties
+from coordination.state.connection_throttle import ThrottleSettings
 from coordination.state.ready import Settings
 from coordination.wire.server_connection import WORDS
 
-__all__ = ["ALL_WORDS", "AdminSettings", "Config", "ConfigError", "LogSettings", "MetricsSettings", "build"]
-__all__ += ["parse_properties"]
+__all__ = ["ALL_WORDS", "PROMETHEUS", "AdminSettings", "AuditSettings", "Config", "ConfigError", "LogSettings"]
+__all__ += ["MetricsSettings", "build", "parse_properties"]
 
 ALL_WORDS = frozenset(word.decode() for word in WORDS)
 SNAP_COUNT_DEFAULT = 100_000
-PROMETHEUS = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider"
-_OTHER_PROVIDERS = (
-    "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider",
-    "org.apache.zookeeper.metrics.impl.NullMetricsProvider",
-)
 _SECRETS = ("password", "digest", "secret", "token")
-
-
-@dataclass(frozen=True, slots=True)
-class AdminSettings:
-    """The admin server over HTTP; None in Config: off."""
-
-    host: str = "127.0.0.1"
-    port: int = 8080
-    command_url: str = "/commands"
-    idle_timeout_ms: int = 30_000
-    allowed_hosts: tuple[str, ...] = ()
-    """Names a browser or a proxy may know this server by, beside localhost and the address connected to."""
-    token_file: Path | None = None
-    """Holds the token that commands with an effect ask for; without it there are none."""
-    snapshot_enabled: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsSettings:
-    """/metrics for Prometheus; None in Config: off."""
-
-    host: str = "127.0.0.1"
-    port: int = 7000
-    allowed_hosts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LogSettings:
-    """The server's own log; the names are those of ZooKeeper's logback.xml."""
-
-    level: str = "info"
-    """Of the file (log.threshold)."""
-    console_level: str | None = None
-    """None: as --log-level says; with a file, errors only."""
-    file: Path | None = None
-    file_bytes_max: int = 256 << 20
-    file_count: int = 20
-    """How many older files are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +66,23 @@ class Config:
     force_sync: bool = True
     listen_backlog: int = -1
     """How many connections may wait to be accepted; -1: as many as this server likes."""
+    keep_alive: bool = False
+    """SO_KEEPALIVE on every client's socket."""
+    handshakes_max: int = -1
+    """TLS handshakes under way, above which a new TLS client is turned away; -1: no limit."""
+    port_unification: bool = False
+    """The plain client port takes TLS clients too."""
+    certificates_reloaded: bool = False
+    """Key and trust stores are read again when their files have changed."""
+    directory_autocreate: bool = True
+    """A data directory that is not there is made."""
     prealloc_bytes: int = 64 << 20
     snap_count: int = SNAP_COUNT_DEFAULT
     snap_retain_count: int = 3
     purge_interval_h: int = 0
-    """0, ZooKeeper's default: nothing is ever removed. Otherwise old files go after each snapshot."""
-    log: LogSettings = LogSettings()
+    """0, ZooKeeper's default: nothing is ever removed.  Otherwise old files go at the start and every so many hours."""
+    log: LogSettings = field(default_factory=LogSettings)
+    audit: AuditSettings | None = None
     admin: AdminSettings | None = None
     metrics: MetricsSettings | None = None
     slow_sync_ms: int = 1000
@@ -114,8 +95,12 @@ class Config:
     """Keys nobody knows."""
     meant: Mapping[str, str] = field(default_factory=dict)
     """Of those, the known key each is probably meant to be."""
+    without_effect: tuple[str, ...] = ()
+    """Keys Apache ZooKeeper knows and this server has nothing to do with."""
     warnings: tuple[str, ...] = ()
-    """What else the user should hear of."""
+    """Of the keys without effect: what is so instead of what they promise."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Key -> the file and line that said it last."""
 
 
 def build(
@@ -125,11 +110,12 @@ def build(
     *,
     jaas_text: str | None = None,
     dynamic: Mapping[str, str] | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> Config:
     """Put the three together; options that are None were not given.  ConfigError names key and value.
 
     `jaas_text`: what the file says that the property `java.security.auth.login.config` names.
-    `dynamic`: what the file says that `dynamicConfigFile` names.
+    `dynamic`: what the file says that `dynamicConfigFile` names.  `places`: where each key stands, for complaints.
     """
     merged = {**zoo_cfg, **(dynamic or {})}
     merged.update((key.removeprefix("zookeeper."), value) for key, value in properties.items())
@@ -150,6 +136,7 @@ def build(
         auth = auth_settings.read(named, jaas_text=jaas_text, secure=secure)
     except auth_settings.AuthSettingsError as error:
         raise ConfigError(str(error)) from None
+    audit = audit_settings(reader)
     pipeline = Settings(
         tick_time_ms=tick_ms,
         min_session_timeout_ms=least,
@@ -160,7 +147,12 @@ def build(
         enforce_quota=reader.flag("enforceQuota", False),
         auth=auth,
         reconfig_enabled=reader.flag("reconfigEnabled", False),
+        container_never_used_ms=reader.integer("znode.container.maxNeverUsedIntervalMs", 0, at_least=0),
+        containers_per_minute=reader.integer("znode.container.maxPerMinute", 10_000, at_least=1, at_most=60_000_000),
+        connection_throttle=_throttle(reader),
+        audit_as=None if audit is None else user_name(),
     )
+    requests_max = reader.integer("request_throttle_max_requests", 0, at_least=0) or JAVA_INT_MAX
     data, data_log = reader.text("dataDir", ""), reader.text("dataLogDir", "")
     config = Config(
         host=reader.text("clientPortAddress", "127.0.0.1"),
@@ -173,24 +165,36 @@ def build(
         pipeline=pipeline,
         max_client_connections=reader.integer("maxClientCnxns", 60, at_least=0),
         max_connections=reader.integer("maxCnxns", 0, at_least=0),
-        outstanding_max=reader.integer("globalOutstandingLimit", 10_000, at_least=1),
+        # Both stop reading from clients; ZooKeeper's throttler does so before its queue, the limit behind it.
+        outstanding_max=min(reader.integer("globalOutstandingLimit", 10_000, at_least=1), requests_max),
         words=_words(reader.text("4lw.commands.whitelist", "srvr")),
         force_sync=reader.flag("forceSync", True),
         listen_backlog=reader.integer("clientPortListenBacklog", -1, at_least=-1),
+        keep_alive=reader.flag("clientTcpKeepAlive", False),
+        handshakes_max=reader.integer("netty.server.outstandingHandshake.limit", -1, at_least=-1),
+        port_unification=reader.flag("client.portUnification", False),
+        certificates_reloaded=reader.flag("client.certReload", False),
+        directory_autocreate=reader.flag("datadir.autocreate", True),
         prealloc_bytes=reader.integer("preAllocSize", 64 << 10, at_least=0) << 10,
         snap_count=reader.integer("snapCount", SNAP_COUNT_DEFAULT, at_least=2),
         # Fewer than three is raised to three, as there.
         snap_retain_count=max(3, reader.integer("autopurge.snapRetainCount", 3)),
         purge_interval_h=max(0, reader.integer("autopurge.purgeInterval", 0)),
-        log=_log(reader),
-        admin=_admin(reader),
-        metrics=_metrics(reader),
+        log=log_settings(reader),
+        audit=audit,
+        admin=admin_settings(reader),
+        metrics=metrics_settings(reader),
         slow_sync_ms=reader.integer("fsync.warningthresholdms", 1000, at_least=0),
         sessionless_ms=reader.integer("nio.sessionlessCnxnTimeout", 10_000, at_least=1),
         text="".join(f"{key}={_masked(key, value)}\n" for key, value in zoo_cfg.items()),
         properties={key: _masked(key, value) for key, value in properties.items()},
     )
+    for key in filter(merged.__contains__, config_keys.INTEGERS):
+        reader.integer(key, 0)
+    for key in filter(merged.__contains__, config_keys.FLAGS):
+        reader.flag(key, False)
     unknown = sorted(key for key in merged if not _knows(key, reader))
+    without_effect = sorted(key for key in merged if config_keys.is_ignored(key))
     warnings = [
         f"{key}={merged[key]} has no effect here: {so}"
         for key, so in config_keys.PROMISES.items()
@@ -198,7 +202,14 @@ def build(
     ]
     near = {key: config_keys.nearest(key, reader.read) for key in unknown}
     meant = {key: known for key, known in near.items() if known is not None}
-    config = replace(config, ignored=tuple(unknown), meant=meant, warnings=tuple(warnings))
+    config = replace(
+        config,
+        ignored=tuple(unknown),
+        meant=meant,
+        without_effect=tuple(without_effect),
+        warnings=tuple(warnings),
+        places=dict(places or {}),
+    )
     return _with_options(config, options)
 
 
@@ -222,59 +233,19 @@ def _alone(merged: dict[str, str]) -> None:
                 merged.setdefault("clientPortAddress", host.strip("[]"))
 
 
-def _admin(reader: ConfigReader) -> AdminSettings | None:
-    enabled = reader.flag("admin.enableServer", False)
-    for key in ("admin.forceHttps", "admin.portUnification", "admin.needClientAuth"):
-        if reader.flag(key, False) and enabled:
-            raise ConfigError(
-                f"{key}=true, and the admin server speaks plain HTTP. Remove the line, or put a TLS proxy."
-            )
-    token_file, url = reader.text("admin.tokenFile", ""), reader.text("admin.commandURL", "/commands").rstrip("/")
-    settings = AdminSettings(
-        host=reader.text("admin.serverAddress", "127.0.0.1"),
-        port=reader.port("admin.serverPort", 8080),
-        command_url=url,
-        idle_timeout_ms=reader.integer("admin.idleTimeout", 30_000, at_least=1),
-        allowed_hosts=_list(reader.text("admin.allowedHosts", "")),
-        token_file=Path(token_file) if token_file else None,
-        snapshot_enabled=reader.flag("admin.snapshot.enabled", True),
-    )
-    if enabled and not url.startswith("/"):
-        raise ConfigError(f"admin.commandURL={url or '/'} must begin with / and name something, as /commands does.")
-    return settings if enabled else None
-
-
-def _metrics(reader: ConfigReader) -> MetricsSettings | None:
-    provider = reader.text("metricsProvider.className", _OTHER_PROVIDERS[0])
-    settings = MetricsSettings(
-        host=reader.text("metricsProvider.httpHost", "127.0.0.1"),
-        port=reader.port("metricsProvider.httpPort", 7000),
-        allowed_hosts=_list(reader.text("metricsProvider.allowedHosts", "")),
-    )
-    https = reader.has("metricsProvider.httpsPort")
-    if provider == PROMETHEUS:
-        if https:
-            raise ConfigError(
-                "metricsProvider.httpsPort is set, and metrics are served over plain HTTP. "
-                "Set metricsProvider.httpPort, and put a TLS proxy if it must be."
-            )
-        return settings
-    if provider not in _OTHER_PROVIDERS:
-        known = ", ".join((PROMETHEUS, *_OTHER_PROVIDERS))
-        raise ConfigError(f"metricsProvider.className={provider}: this server loads no classes. It has {known}.")
-    return None
-
-
-def _log(reader: ConfigReader) -> LogSettings:
-    name, directory = reader.text("log.file", ""), reader.text("log.dir", "")
-    if directory and not name:
-        name = "zookeeper.log"
-    return LogSettings(
-        level=reader.level("log.threshold", "INFO"),
-        console_level=reader.level("console.threshold", "INFO") if reader.has("console.threshold") else None,
-        file=Path(directory, name) if name else None,
-        file_bytes_max=reader.size("log.maxfilesize", "256MB"),
-        file_count=reader.integer("log.maxbackupindex", 20, at_least=0, at_most=10_000),
+def _throttle(reader: ConfigReader) -> ThrottleSettings:
+    reader.has("netty.server.earlyDropSecureConnectionHandshakes")  # it is always early here
+    return ThrottleSettings(
+        tokens=reader.integer("connection_throttle_tokens", 0, at_least=0),
+        fill_ms=reader.integer("connection_throttle_fill_time", 1, at_least=1),
+        fill_count=reader.integer("connection_throttle_fill_count", 1, at_least=1),
+        freeze_ms=reader.integer("connection_throttle_freeze_time", -1, at_least=-1),
+        drop_increase=reader.share("connection_throttle_drop_increase", 0.02),
+        drop_decrease=reader.share("connection_throttle_drop_decrease", 0.002),
+        decrease_ratio=reader.share("connection_throttle_decrease_ratio", 0.0),
+        weighted=reader.flag("connection_throttle_weight_enabled", False),
+        global_weight=reader.integer("connection_throttle_global_session_weight", 3, at_least=1),
+        renew_weight=reader.integer("connection_throttle_renew_session_weight", 2, at_least=1),
     )
 
 
@@ -299,12 +270,8 @@ def _masked(key: str, value: str) -> str:
     return "***" if any(each in key.lower() for each in _SECRETS) else value
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(each.strip() for each in text.split(",") if each.strip())
-
-
 def _words(text: str) -> frozenset[str]:
-    names = _list(text)
+    names = tuple(each.strip() for each in text.split(",") if each.strip())
     if any(name in ("*", "all") for name in names):
         return ALL_WORDS
     return frozenset(names)

@@ -6,12 +6,14 @@ Knows no key by name.  Answers to the parsing half of QuorumPeerConfig.
 (1) An error names the key, what stood there (never of a key that may hold a secret) and what may stand there.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NoReturn
 
 JAVA_INT_MAX = (1 << 31) - 1
 PORT_MAX = 65535
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "KB": 1 << 10, "M": 1 << 20, "MB": 1 << 20, "G": 1 << 30, "GB": 1 << 30}
+_LEADING_KEY = re.compile(r"[\w.-]*\w")
 # log4j's and logback's names of levels.
 _LEVELS = {
     "ALL": "debug",
@@ -27,7 +29,14 @@ _LEVELS = {
 
 
 class ConfigError(Exception):
-    """The settings cannot be used; the message says which, why and what to do."""
+    """The settings cannot be used; the message begins with the key, if it is about one, and says why and what to do."""
+
+    def located(self, places: Mapping[str, str]) -> str:
+        """The message, behind the file and line that say the key it begins with.  `places`: key -> `file:line`."""
+        message = str(self)
+        key = _LEADING_KEY.match(message)
+        place = "" if key is None else places.get(key[0].removeprefix("zookeeper."), "")
+        return f"{place}: {message}" if place else message
 
 
 class ConfigReader:
@@ -80,6 +89,21 @@ class ConfigReader:
         if not digits.isdecimal() or unit not in _UNITS or int(digits) == 0:
             self._refuse(key, raw, "is no size such as 256MB")
         return int(digits) * _UNITS[unit]
+
+    def share(self, key: str, default: float) -> float:
+        """A number from 0 to 1."""
+        raw = self.text(key, str(default))
+        try:
+            number = float(raw)
+        except ValueError:
+            self._refuse(key, raw, "is not a number")
+        if not 0 <= number <= 1:
+            self._refuse(key, raw, "is not between 0 and 1")
+        return number
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """What stands between commas."""
+        return tuple(each.strip() for each in self.text(key, "").split(",") if each.strip())
 
     def level(self, key: str, default: str) -> str:
         raw = self.text(key, default)

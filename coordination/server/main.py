@@ -50,14 +50,14 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
         return EXIT_PORT
     except ConfigError as error:
         _close_all(listeners)
-        print(f"Cannot use the settings: {error}", file=sys.stderr)
+        print(f"Cannot use the settings: {error.located(config.places)}", file=sys.stderr)
         return EXIT_SETTINGS
     try:
         return trio.run(_serve, config, listeners, operators, ready_fd, journal)
     except (StorageError, ConfigError, BaseExceptionGroup) as failure:
         reason = _innermost(failure)
         if isinstance(reason, ConfigError):
-            print(f"Cannot use the settings: {reason}", file=sys.stderr)
+            print(f"Cannot use the settings: {reason.located(config.places)}", file=sys.stderr)
             return EXIT_SETTINGS
         if not isinstance(reason, StorageError):
             raise
@@ -108,6 +108,8 @@ async def _serve(
         journal.write("config_unknown_key", key=key, **meant)
     for warning in config.warnings:
         journal.write("config_without_effect", what=warning)
+    if config.without_effect:
+        journal.write("config_keys_without_effect", keys=list(config.without_effect))
     store = snapshots = None
     disk = Disk()
     log: TransactionLog = MemoryLog()

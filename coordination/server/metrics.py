@@ -73,7 +73,7 @@ def _gauges(readings: Readings) -> Iterator[tuple[str, Number]]:
     yield "num_alive_connections", readings.port.connection_count
     yield "avg_latency", readings.latency_average_ms
     yield "min_latency", readings.latency_min_ms
-    yield "max_latency", counters.update_latency_ms.most
+    yield "max_latency", readings.latency_max_ms
     yield "outstanding_requests", pipeline.outstanding
     yield "znode_count", readings.node_count
     yield "global_sessions", len(pipeline.sessions)
@@ -83,7 +83,7 @@ def _gauges(readings: Readings) -> Iterator[tuple[str, Number]]:
     yield "packets_sent", readings.packets_sent
     yield "packets_received", counters.received
     yield "auth_failed_count", counters.auth_failed
-    yield "connection_drop_probability", 0.0
+    yield "connection_drop_probability", pipeline.throttle.drop_probability
     yield "uptime", readings.uptime_ms
     yield "open_file_descriptor_count", _open_files()
     yield "max_file_descriptor_count", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -101,7 +101,7 @@ def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
     yield "watch_bytes", counters.watch_bytes
     yield "connection_request_count", counters.connect_requests
     yield "connection_revalidate_count", counters.revalidations
-    yield "connection_rejected", traffic.rejected
+    yield "connection_rejected", traffic.rejected + counters.connections_throttled
     yield "connection_drop_count", traffic.dropped
     yield "sessionless_connections_expired", traffic.sessionless_expired
     yield "stale_sessions_expired", counters.sessions_expired
@@ -149,7 +149,11 @@ def _summaries(readings: Readings) -> Iterator[tuple[str, str, Summary]]:
     yield "node_deleted_watch_count", BASIC, counters.told_deleted
     yield "node_changed_watch_count", BASIC, counters.told_changed
     yield "node_children_watch_count", BASIC, counters.told_children
+    yield "connection_token_deficit", BASIC, counters.token_deficit
+    yield "readlatency", ADVANCED, counters.read_latency_ms()
     yield "updatelatency", ADVANCED, counters.update_latency_ms
+    # From the decision to the moment it is applied: in an ensemble of one nothing lies between the two but the log.
+    yield "propagation_latency", ADVANCED, counters.update_latency_ms
 
 
 def _open_files() -> int:

@@ -1,6 +1,6 @@
 """Files of `key=value` lines, as Java writes and reads them: zoo.cfg, --props, the dynamic configuration.
 
-In: text.  Out: a dict, values trimmed as ZooKeeper trims them; a later line wins.
+In: text.  Out: a dict, values trimmed as ZooKeeper trims them; a later line wins.  And where each key stands.
 Knows no key.  Answers to java.util.Properties.
 
 (1) `=`, `:` or blank space ends a key; `#` and `!` begin comments; an odd number of backslashes at the end of a line
@@ -15,26 +15,33 @@ _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 def parse_properties(text: str) -> dict[str, str]:
     """Never raises: what cannot be an escape is taken as it stands."""
     found: dict[str, str] = {}
-    for line in _logical_lines(text):
+    for _, line in _logical_lines(text):
         key, value = _split(line)
         found[_unescape(key)] = _unescape(value).strip()
     return found
 
 
-def _logical_lines(text: str) -> Iterator[str]:
-    pending = ""
-    for raw in text.splitlines():
+def lines_of(text: str) -> dict[str, int]:
+    """Key -> the number of the line that says it last, from 1."""
+    return {_unescape(_split(line)[0]): number for number, line in _logical_lines(text)}
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    pending, begin = "", 0
+    for number, raw in enumerate(text.splitlines(), 1):
         line = raw.lstrip(" \t\f")
-        if not pending and (not line or line[0] in "#!"):
-            continue
+        if not pending:
+            begin = number
+            if not line or line[0] in "#!":
+                continue
         line = pending + line
         if (len(line) - len(line.rstrip("\\"))) % 2:
             pending = line[:-1]
         else:
             pending = ""
-            yield line
+            yield begin, line
     if pending:
-        yield pending
+        yield begin, pending
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from coordination.server.client import Client, Traffic
 from coordination.server.client_port import ClientPort
 from coordination.server.config import Config
 from coordination.server.log_writer import LogWriter
+from coordination.server.operator_settings import user_name
 from coordination.state.pipeline import Pipeline
 from coordination.state.sessions import EXPIRY_BUCKET_MS, Session
 from coordination.state.summary import Summary
@@ -143,14 +144,21 @@ class Readings:
 
     @property
     def latency_min_ms(self) -> int:
-        """0 as soon as something was read: reads are answered in the turn that brought them."""
-        counters = self.pipeline.counters
-        return 0 if counters.received > counters.update_latency_ms.count else counters.update_latency_ms.least
+        """Of reads and writes, as those below."""
+        return min((each.least for each in self._latencies() if each.count), default=0)
+
+    @property
+    def latency_max_ms(self) -> int:
+        return max(each.most for each in self._latencies())
 
     @property
     def latency_average_ms(self) -> float:
-        writes = self.pipeline.counters.update_latency_ms
-        return round(writes.total / max(self.pipeline.counters.received, writes.count, 1), 4)
+        reads, writes = self._latencies()
+        return round((reads.total + writes.total) / max(reads.count + writes.count, 1), 4)
+
+    def _latencies(self) -> tuple[Summary, Summary]:
+        counters = self.pipeline.counters
+        return counters.read_latency_ms(), counters.update_latency_ms
 
     def reset_statistics(self) -> None:
         self.pipeline.counters.reset()
@@ -208,7 +216,7 @@ class Readings:
             ("os.name", system.sysname),
             ("os.arch", system.machine),
             ("os.version", system.release),
-            ("user.name", _user_name()),
+            ("user.name", user_name()),
             ("user.home", str(Path.home())),
             ("user.dir", str(Path.cwd())),
         ]
@@ -221,8 +229,8 @@ class Readings:
         for client in self.port.clients:
             connection = client.connection
             last, session = connection.last, connection.session
-            writes = max(connection.writes, 1)
             under_way = _under_way(client)
+            answered = max(connection.requests_received - under_way, 1)
             yield ConnectionReading(
                 address=f"{client.host}:{client.port}",
                 secure=client.tls is not None,
@@ -239,7 +247,7 @@ class Readings:
                 last_reply_ms=connection.last_reply_ms,
                 last_latency_ms=connection.last_latency_ms,
                 min_latency_ms=0,
-                average_latency_ms=connection.latency_total_ms // writes,
+                average_latency_ms=connection.latency_total_ms // answered,
                 max_latency_ms=connection.latency_max_ms,
             )
 
@@ -297,15 +305,6 @@ def _operation(last: object) -> str:
 def _expiry(session: Session) -> int:
     deadline = session.last_heard_ms + session.timeout_ms
     return -(-deadline // EXPIRY_BUCKET_MS) * EXPIRY_BUCKET_MS
-
-
-def _user_name() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return "?"
 
 
 def _memory() -> list[tuple[str, int]]:

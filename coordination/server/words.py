@@ -65,9 +65,8 @@ class Words:
     def _statistics(self) -> str:
         readings = self._readings
         pipeline = readings.pipeline
-        longest_ms = pipeline.counters.update_latency_ms.most
         return (
-            f"Latency min/avg/max: {readings.latency_min_ms}/{readings.latency_average_ms}/{longest_ms}\n"
+            f"Latency min/avg/max: {readings.latency_min_ms}/{readings.latency_average_ms}/{readings.latency_max_ms}\n"
             f"Received: {pipeline.counters.received}\n"
             f"Sent: {readings.packets_sent}\n"
             f"Connections: {readings.port.connection_count}\n"

@@ -12,6 +12,8 @@
     authentication  who a connection is; where a scheme is enforced, who is let through
     refusals        what cannot be served, and how that is said
     containers      the server's own deletions
+    audit           who changed what, where somebody wants to know
+    connection_throttle  a bucket of tokens that ConnectRequests draw from
     outbox          what leaves, and how a connection ends
 
     data_tree       the znodes; applies txns.  znode: one of them; acl_table, quotas, quota_sums: what stands beside

@@ -39,6 +39,7 @@ class Connection:
         "legacy",
         "out",
         "phase",
+        "reads",
         "requests_received",
         "session",
         "session_id",
@@ -46,7 +47,6 @@ class Connection:
         "stalled",
         "waiting",
         "wire",
-        "writes",
     )
 
     def __init__(self, key: int, auth: ConnectionAuth, frame_bytes_max: int, now_ms: int) -> None:
@@ -71,9 +71,17 @@ class Connection:
         self.reset_statistics()
 
     def reset_statistics(self) -> None:
-        """What `crst` sets to zero; latencies are those of writes, a read is answered at once."""
-        self.requests_received = self.events_sent = self.writes = 0
+        """What `crst` sets to zero."""
+        self.requests_received = self.events_sent = 0
+        self.reads = 0  # of the batch that came last, answered at once
         self.last_latency_ms = self.latency_total_ms = self.latency_max_ms = 0
+
+    def took(self, latency_ms: int, times: int) -> None:
+        """So many of its requests were answered so long after they came."""
+        self.last_latency_ms = latency_ms
+        self.latency_total_ms += latency_ms * times
+        if latency_ms > self.latency_max_ms:
+            self.latency_max_ms = latency_ms
 
     @property
     def requests_under_way(self) -> int:

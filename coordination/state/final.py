@@ -86,7 +86,6 @@ class Final:
                 run_ms, run_length = took_ms, 0
             run_length += 1
             if connection is not None and connection.phase is not GONE and connection.waiting:
-                connection.writes += 1
                 connection.last_zxid, connection.last_reply_ms = header.zxid, now_ms
                 connection.last_latency_ms = took_ms
                 if took_ms:
@@ -115,8 +114,15 @@ class Final:
             out.append(stat)
         else:
             self._answer_write(connection, proposal, result)
+        held = 0
         while waiting and type(waiting[0]) is not Proposal:
             self._answer_held(connection, waiting.popleft())
+            held += 1
+        if held:  # they came with the write or behind it: what it took is the most that they did
+            self._counters.reads += held
+            if took_ms := self._clock.now_ms - proposal.received_ms:
+                self._counters.late_read_latency_ms.observe(took_ms, held)
+                connection.took(took_ms, held)
 
     def _answer_write(self, connection: Connection, proposal: Proposal, result: PartResult | list[PartResult]) -> None:
         zxid = proposal.header.zxid

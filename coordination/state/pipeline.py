@@ -8,7 +8,7 @@ In: opened, receive, closed, persisted, tick, each with the time handed in by `a
 persist, connections with output, four letter words to answer, facts for the log.
 Must not know sockets, files, threads or the clock.  Answers to ZooKeeperServer and its chain Prep -> Sync -> Final.
 The chain's rooms: `prep`, `proposals`, `final`, `reads`; what stands beside it: `session_keeper`, `authentication`,
-`refusals`, `containers`; what leaves: `outbox`.
+`refusals`, `containers`, `audit`; what leaves: `outbox`.
 
 (1) A reply to a write, and the effect of it on any read or watch, can only come out of `persisted`.
 (2) Replies leave a connection in the order of its requests; a watch event precedes the reply of the write that caused
@@ -24,9 +24,11 @@ from typing import Any
 from coordination.auth.connection_auth import ConnectionAuth
 from coordination.errors import KeeperError, SessionExpiredError
 from coordination.state.announcer import Announcer
+from coordination.state.audit import Audit
 from coordination.state.authentication import Authentication
 from coordination.state.clock import Clock
 from coordination.state.connection import GONE, Connection
+from coordination.state.connection_throttle import ConnectionThrottle
 from coordination.state.containers import ContainerManager
 from coordination.state.data_tree import DataTree
 from coordination.state.final import Final
@@ -53,7 +55,8 @@ must not fill the memory faster than the client takes them."""
 
 
 class Pipeline:
-    def __init__(self, settings: Settings, wall_ms: int) -> None:
+    def __init__(self, settings: Settings, wall_ms: int, chance: Callable[[], float] = lambda: 1.0) -> None:
+        """`chance` gives a number from 0 to 1, another one each time (for `connection_throttle`)."""
         self.settings = settings
         self.clock = Clock(wall_ms)
         self.counters = Counters()
@@ -75,12 +78,22 @@ class Pipeline:
             reconfig_enabled=settings.reconfig_enabled,
             report=Reports(outbox.tell, self.clock),
         )
+        self.throttle = ConnectionThrottle(settings.connection_throttle, chance, self.clock.now_ms)
         self._session_keeper = SessionKeeper(
-            settings, self.sessions, self.tree, prep, proposals, outbox, self.counters, self.clock
+            settings, self.sessions, self.tree, prep, proposals, outbox, self.counters, self.clock, self.throttle
         )
         self._authentication = Authentication(outbox, self.counters)
         self._enforces_auth = bool(settings.auth.enforced_schemes)
-        self._containers = ContainerManager(self.tree, prep, proposals, self.clock, settings.container_check_ms)
+        self._containers = ContainerManager(
+            self.tree,
+            prep,
+            proposals,
+            self.clock,
+            settings.container_check_ms,
+            never_used_ms=settings.container_never_used_ms,
+            per_minute=settings.containers_per_minute,
+        )
+        self._audit = None if settings.audit_as is None else Audit(proposals, outbox, settings.audit_as)
         refusals = Refusals(self.tree, proposals, outbox, self.counters)
         self._final = Final(
             self.readable,
@@ -99,7 +112,6 @@ class Pipeline:
             requests.CreateTtl: self._write,
             requests.Delete: self._write,
             requests.SetAcl: self._write,
-            requests.CheckVersion: self._write,
             requests.Multi: self._write,
             requests.Reconfig: self._write,
             requests.CloseSession: self._session_keeper.close,
@@ -222,6 +234,7 @@ class Pipeline:
         if not out:
             self._outbox.dirty.append(connection)
         append, reads, state, zxid = out.append, HANDLERS, self.readable, self.tree.last_zxid
+        answered = 0
         connection.last_zxid, connection.last_reply_ms = zxid, now_ms
         room = REPLIES_BYTES_MAX
         requests_left = iter(self._authentication.screened(connection, incoming) if self._enforces_auth else incoming)
@@ -230,7 +243,7 @@ class Pipeline:
             if read is None:
                 self._others[type(request)](connection, request)
                 if connection.closing or connection.wire.phase is BROKEN:
-                    return
+                    break
                 session = connection.session
             elif session is None or session.closing:
                 self._outbox.send_in_order(connection, error_reply(request.xid, zxid, SessionExpiredError.code))  # type: ignore[union-attr]
@@ -238,6 +251,7 @@ class Pipeline:
                 waiting.append(request)
                 room -= self._expected_bytes(request)
             else:
+                answered += 1
                 try:
                     body = read(state, connection, request)  # type: ignore[arg-type]
                 except KeeperError as error:
@@ -250,7 +264,9 @@ class Pipeline:
                 # Not a write behind it is looked at either: a connection's requests take effect in their order.
                 connection.stalled = True
                 connection.deferred = list(requests_left)
-                return
+                break
+        connection.reads = answered
+        self.counters.reads += answered
 
     def _expected_bytes(self, request: Any) -> int:
         """About how large the answer to a waiting read will be."""
@@ -268,6 +284,8 @@ class Pipeline:
         except KeeperError as error:
             body = ErrorTxn(error.code)
         proposals.propose(connection, session_id, request.xid, request.opcode, body)
+        if self._audit is not None:
+            self._audit.asked(request)
 
     def _word(self, connection: Connection, word: FourLetterWord) -> None:
         self._words.append((connection, word))
@@ -281,7 +299,23 @@ class Pipeline:
 
     def persisted(self, zxid: int) -> None:
         """Everything up to `zxid` is safe.  In an ensemble of one that is the whole quorum: commit it."""
+        if self._audit is None:
+            self._final.commit(zxid)
+            return
+        due = self._audit.due(zxid)
         self._final.commit(zxid)
+        self._audit.committed(due)
+
+    def answered_late(self, took_ms: int, reads: int, connections: Iterable[Connection]) -> None:
+        """The round that ends here took a millisecond or more, from the first byte read to the last answer given away.
+
+        `reads` were answered in it; `connections` had output in it.
+        """
+        if reads > 0:
+            self.counters.late_read_latency_ms.observe(took_ms, reads)
+            for connection in connections:
+                if connection.reads and connection.last_reply_ms == self.clock.now_ms:
+                    connection.took(took_ms, connection.reads)
 
     def tick(self) -> None:
         """Time has passed: expire sessions, look after containers."""

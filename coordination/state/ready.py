@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from coordination.auth.settings import AuthSettings
 from coordination.state.connection import Connection
+from coordination.state.connection_throttle import ThrottleSettings
 from coordination.state.summary import Summary
 from coordination.wire.frames import FRAME_BYTES_MAX
 from coordination.wire.server_connection import FourLetterWord
@@ -31,6 +32,13 @@ class Settings:
     reconfig_enabled: bool = False
     digest_enabled: bool = False
     """The digest of the tree is written behind each txn and at the end of each snapshot, and checked at start."""
+    container_never_used_ms: int = 0
+    """A container that never had a child goes after so long; 0: it stays."""
+    containers_per_minute: int = 10_000
+    """At most so many containers and TTL nodes are removed in a minute."""
+    connection_throttle: ThrottleSettings = field(default_factory=ThrottleSettings)
+    audit_as: str | None = None
+    """Every change is told of as a fact, the server's own as this user's; None: none is."""
 
 
 class Fact(NamedTuple):
@@ -52,13 +60,16 @@ class Ready(NamedTuple):
 
 @dataclass(slots=True)
 class Counters:
-    """What srvr and mntr tell (source: ServerStats, ServerMetrics).  A read is answered at once: latencies are those of
-    writes.
-    """
+    """What srvr and mntr tell (source: ServerStats, ServerMetrics)."""
 
     received: int = 0
+    reads: int = 0
+    late_read_latency_ms: Summary = field(default_factory=Summary)
+    """Of those reads that took a millisecond or more; the others took none."""
     update_latency_ms: Summary = field(default_factory=Summary)
     connect_requests: int = 0
+    connections_throttled: int = 0
+    token_deficit: Summary = field(default_factory=Summary)
     revalidations: int = 0
     sessions_expired: int = 0
     auth_failed: int = 0
@@ -69,6 +80,14 @@ class Counters:
     told_deleted: Summary = field(default_factory=Summary)
     told_changed: Summary = field(default_factory=Summary)
     told_children: Summary = field(default_factory=Summary)
+
+    def read_latency_ms(self) -> Summary:
+        """Of all reads."""
+        late = self.late_read_latency_ms
+        every = late.copy()
+        if self.reads > late.count:
+            every.observe(0, self.reads - late.count)
+        return every
 
     def reset(self) -> None:
         """What `srst` sets to zero."""

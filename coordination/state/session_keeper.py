@@ -14,6 +14,7 @@ ZooKeeperServer (processConnectRequest, finishSessionInit, expire); the table it
 from coordination.errors import InternalError
 from coordination.state.clock import Clock
 from coordination.state.connection import CONNECTING, ESTABLISHED, NEW, Connection
+from coordination.state.connection_throttle import ConnectionThrottle
 from coordination.state.data_tree import DataTree
 from coordination.state.outbox import Outbox
 from coordination.state.prep import Prep
@@ -37,6 +38,7 @@ class SessionKeeper:
         outbox: Outbox,
         counters: Counters,
         clock: Clock,
+        throttle: ConnectionThrottle,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
@@ -46,12 +48,21 @@ class SessionKeeper:
         self._outbox = outbox
         self._counters = counters
         self._clock = clock
+        self._throttle = throttle
 
     # --- beginning
 
     def connect(self, connection: Connection, request: ConnectRequest) -> None:
         if connection.phase != NEW:
             raise InternalError("two ConnectRequests on one connection")
+        throttle = self._throttle
+        if not throttle.admits(self._clock.now_ms, renews=request.session_id != 0):
+            self._counters.connections_throttled += 1
+            reason = "too many ConnectRequests at once (connection_throttle_tokens)"
+            self._outbox.tell("connection_refused", host=connection.host, reason=reason)
+            self._outbox.close(connection)
+            return
+        self._counters.token_deficit.observe(throttle.deficit)
         self._counters.connect_requests += 1
         connection.legacy = request.read_only is None
         if request.last_zxid_seen > self._tree.last_zxid:

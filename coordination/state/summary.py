@@ -34,6 +34,12 @@ class Summary:
         spread = self._spread
         spread[value] = spread.get(value, 0) + times
 
+    def copy(self) -> "Summary":
+        other = Summary()
+        other.count, other.total, other.least, other._most = self.count, self.total, self.least, self._most
+        other._spread = dict(self._spread)
+        return other
+
     @property
     def most(self) -> int:
         return self._most

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coordination.server.config import PROMETHEUS, AdminSettings, ConfigError, LogSettings, MetricsSettings, build
-from coordination.server.properties import parse_properties
+from coordination.server.properties import lines_of, parse_properties
 
 IN_MEMORY: dict[str, Any] = {"in_memory": True}
 DISTRIBUTED = """
@@ -86,9 +86,38 @@ def test_an_unknown_key_is_told_of_once_with_what_it_may_mean() -> None:
 
 
 def test_a_key_that_promises_what_is_not_there_is_told_of() -> None:
-    warnings = build({"audit.enable": "true"}, {}, IN_MEMORY).warnings
-    assert [each.partition(" ")[0] for each in warnings] == ["audit.enable=true"]
-    assert build({"audit.enable": "false"}, {}, IN_MEMORY).warnings == ()
+    warnings = build({"snapshot.compression.method": "gz", "sslQuorum": "false"}, {}, IN_MEMORY).warnings
+    assert [each.partition(" ")[0] for each in warnings] == ["snapshot.compression.method=gz"]
+
+
+def test_a_key_without_effect_is_named() -> None:
+    config = build({"initLimit": "5", "clientPort": "0"}, {"zookeeper.maxResponseCacheSize": "9"}, IN_MEMORY)
+    assert config.without_effect == ("initLimit", "maxResponseCacheSize")
+    assert config.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("connectionMaxTokens", "connection_throttle_tokens"),
+        ("requestThrottleLimit", "request_throttle_max_requests"),
+        ("throttledOpWaitTime", "throttled_op_wait_time"),
+    ],
+)
+def test_the_names_of_the_guide_lead_to_those_that_are_read(written: str, meant: str) -> None:
+    assert build({written: "1"}, {}, IN_MEMORY).meant == {written: meant}
+
+
+def test_lines_of_keys_are_counted_as_an_editor_counts_them() -> None:
+    assert lines_of("# a\n\na=1\nb=\\\n  2\nzookeeper.c: 3\na=4\n") == {"a": 7, "b": 4, "zookeeper.c": 6}
+
+
+def test_a_complaint_names_file_and_line() -> None:
+    places = {"tickTime": "/etc/zoo.cfg:3"}
+    with pytest.raises(ConfigError) as refused:
+        build({"tickTime": "two"}, {}, IN_MEMORY, places=places)
+    assert refused.value.located(places).startswith("/etc/zoo.cfg:3: tickTime=two is not")
+    assert ConfigError("no data directory. Give").located(places) == "no data directory. Give"
 
 
 def test_the_dynamic_file_of_a_lone_member_gives_the_client_port() -> None:
@@ -116,6 +145,9 @@ def test_the_text_shown_to_operators_holds_no_secret() -> None:
     [
         ({"clientPort": "65536"}, "clientPort=65536 is above 65535"),
         ({"secureClientPort": "-1"}, "secureClientPort=-1 is below 0"),
+        ({"initLimit": "ten"}, "initLimit=ten is not a whole number"),
+        ({"standaloneEnabled": "maybe"}, "standaloneEnabled=maybe is neither"),
+        ({"audit.enable": "true", "audit.impl.class": "com.example.Mine"}, "loads no classes"),
         ({"tickTime": "2147483648"}, "tickTime=2147483648 is above"),
         ({"jute.maxbuffer": "-1"}, "jute.maxbuffer=-1 is below"),
         ({"maxClientCnxns": "many"}, "maxClientCnxns=many is not a whole number"),

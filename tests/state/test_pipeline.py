@@ -468,6 +468,47 @@ def test_an_emptied_container_is_removed_and_a_new_one_is_not(machine: Machine) 
     assert "/fresh" in machine.pipeline.tree.nodes
 
 
+def test_a_container_that_is_never_used_goes_when_that_is_wanted_and_few_at_a_time() -> None:
+    settings = Settings(container_never_used_ms=1000, containers_per_minute=120, container_check_ms=5000)
+    machine = Machine(settings)
+    client = machine.client(timeout_ms=40_000)
+    for number in range(5):
+        client.call(requests.Create(1, opcodes.CREATE_CONTAINER, f"/c{number}", b"", OPEN_ACL, opcodes.CONTAINER))
+    machine.pipeline.next_deadline()
+    left = []
+    for waited_ms in (999, 4001, 999, 1, 1000):
+        machine.tick(waited_ms)
+        machine.persist()
+        machine.pipeline.next_deadline()
+        left.append(len(machine.pipeline.tree.containers))
+    assert left == [5, 3, 3, 1, 0]
+
+
+# --- how long requests took
+
+
+def test_reads_are_counted_and_those_of_a_slow_round_timed(machine: Machine) -> None:
+    client, counters = machine.client(), machine.pipeline.counters
+    counters.reset()
+    client.send(*[requests.GetData(each, "/", False) for each in (1, 2, 3)])
+    assert (counters.reads, counters.read_latency_ms().count, counters.read_latency_ms().most) == (3, 3, 0)
+    machine.pipeline.answered_late(7, 3, [client.connection])
+    latency_ms = counters.read_latency_ms()
+    assert (latency_ms.count, latency_ms.least, latency_ms.most, latency_ms.total) == (3, 7, 7, 21)
+    assert (client.connection.last_latency_ms, client.connection.latency_total_ms) == (7, 21)
+
+
+def test_a_read_behind_a_write_took_what_the_write_took(machine: Machine) -> None:
+    client, counters = machine.client(), machine.pipeline.counters
+    counters.reset()
+    client.send(create("/a"), requests.GetData(2, "/a", False))
+    machine.advance(9)
+    machine.persist()
+    assert [each.header.err for each in client.answers()] == [0, 0]
+    latency_ms = counters.read_latency_ms()
+    assert (latency_ms.count, latency_ms.most, counters.update_latency_ms.most) == (1, 9, 9)
+
+
 # --- what only a comparison with Apache ZooKeeper shows (tests/differential); its version is 3.9.5
 
 
