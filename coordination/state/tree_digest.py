@@ -223,9 +223,11 @@ class TreeDigest:
             case CreateTtlTxn(path, data, _, parent_cversion, ttl_ms):
                 self._create(header, path, data, owner_of_ttl(ttl_ms), parent_cversion)
             case CloseSessionTxn(paths):
-                owned = self._tree.ephemerals.get(header.client_id, {})
-                for path in dict.fromkeys((*(paths or ()), *owned)):
+                for path in paths or ():
                     self._delete(header.zxid, path)
+                for path in self._tree.ephemerals.get(header.client_id, ()):  # left over, as in `apply`
+                    if self._find(path)[2] is not None:
+                        self._delete(header.zxid, path)
             case MultiTxn(parts):
                 if not any(type(part) is ErrorTxn for _, part in parts):
                     for _, part in parts:
