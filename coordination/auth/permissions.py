@@ -24,9 +24,10 @@ from coordination.wire.opcodes import PERM_ADMIN, PERM_CREATE, PERM_DELETE, PERM
 from coordination.wire.records import OPEN_ACL, Acl
 
 # Whose ACL is asked.
-NODE, PARENT, EACH_PART, EACH_EVENT, CONFIG, NOBODY, REFUSED = (
+NODE, PARENT, PART, EACH_PART, EACH_EVENT, CONFIG, NOBODY, REFUSED = (
     "the znode",
     "the parent",
+    "the znode, inside a multi only",
     "each part",
     "each event's znode",
     "/zookeeper/config",
@@ -56,7 +57,7 @@ NEEDS: dict[int, Need] = {
     opcodes.GET_CHILDREN: Need(NODE, PERM_READ),
     opcodes.GET_CHILDREN2: Need(NODE, PERM_READ),
     opcodes.GET_ALL_CHILDREN_NUMBER: Need(NODE, PERM_READ),
-    opcodes.CHECK: Need(NODE, PERM_READ),
+    opcodes.CHECK: Need(PART, PERM_READ),
     opcodes.MULTI: Need(EACH_PART),
     opcodes.MULTI_READ: Need(EACH_PART),
     opcodes.RECONFIG: Need(CONFIG, PERM_WRITE),

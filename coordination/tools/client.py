@@ -22,7 +22,6 @@ from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, Acl, Stat
 from coordination.wire.requests import (
     AddWatch,
-    CheckVersion,
     CheckWatches,
     Create,
     CreateTtl,
@@ -217,10 +216,6 @@ class Client:
 
     def delete(self, path: str, version: int = ANY_VERSION) -> None:
         self._ask(Delete(0, self._checked(path), version), path)
-
-    def check(self, path: str, version: int) -> None:
-        """BadVersionError unless the znode's value is at `version`."""
-        self._ask(CheckVersion(0, self._checked(path), version), path)
 
     def set_acl(self, path: str, acl: tuple[Acl, ...], version: int = ANY_VERSION) -> Stat:
         return answers.stat(*self._ask(SetAcl(0, self._checked(path), acl, version), path))

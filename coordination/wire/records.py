@@ -13,7 +13,6 @@ from coordination.wire.jute import (
     get_buffer,
     get_int,
     get_nullable_string,
-    get_string,
     get_vector,
     pack_int,
     put_bool,
@@ -68,9 +67,10 @@ class Acl(NamedTuple):
 
 def get_acl(buf: bytes, pos: int, end: int) -> tuple[Acl, int]:
     perms, pos = get_int(buf, pos, end)
-    scheme, pos = get_string(buf, pos, end)
-    id_, pos = get_nullable_string(buf, pos, end)  # kazoo writes an empty string as null
-    return Acl(perms, scheme, id_ or ""), pos
+    # Kazoo writes an empty string as null; no scheme at all is an ACL that is not valid, not bytes that are not.
+    scheme, pos = get_nullable_string(buf, pos, end)
+    id_, pos = get_nullable_string(buf, pos, end)
+    return Acl(perms, scheme or "", id_ or ""), pos
 
 
 OPEN_ACL = (Acl(PERM_ALL, "world", "anyone"),)

@@ -5,7 +5,6 @@ Where ours differs on purpose from Apache ZooKeeper 3.9.5 is not asked here:
 
 - deleteContainer (20) and createSession (-10) are executed there for any client; ours refuses them.
 - setWatches tells of znodes there that the client may not read; ours does not.
-- A check (13) outside a multi ends the connection there; ours answers it.
 - A write behind a setACL in the same breath may be judged by the old ACL there; by the new one in ours.
 - A null path, or one that is not UTF-8, is answered there by whatever Java makes of it; ours says MarshallingError.
 - createTTL with a mode without TTL and -1, limits for /zookeeper/quota itself, and sums that are no numbers end the
@@ -86,7 +85,7 @@ def test_a_request_cut_short(pair: Pair, opcode: int, payload: bytes) -> None:
     agree(pair, lambda top: [one(Raw(opcode, payload)), one(WhoAmI(0))])
 
 
-@pytest.mark.parametrize("opcode", [0, -1, -2, 10, 23, 50, 99, 108, 200, 1 << 30, -(1 << 31)])
+@pytest.mark.parametrize("opcode", [0, -1, -2, 10, 13, 23, 50, 99, 108, 200, 1 << 30, -(1 << 31)])
 def test_an_opcode_that_does_not_exist(pair: Pair, opcode: int) -> None:
     agree(pair, lambda top: [one(Raw(opcode)), one(WhoAmI(0))])
 
@@ -100,6 +99,15 @@ BODIES: dict[str, tuple[int, bytes]] = {
         1,
         string("/none") + NULL + pack_int(1) + pack_int(31) + string("auth") + NULL + NOTHING,
     ),
+    "create with an ACL of a null scheme and a null id": (
+        1,
+        string("/none") + NULL + pack_int(1) + pack_int(31) + NULL + NULL + NOTHING,
+    ),
+    "create with an ACL of a null scheme": (
+        1,
+        string("/none") + NULL + pack_int(1) + pack_int(31) + NULL + string("x") + NOTHING,
+    ),
+    "setACL with a null scheme": (7, string("/") + pack_int(1) + pack_int(31) + NULL + NULL + pack_int(-1)),
     "setACL without an ACL": (7, string("/") + NULL + NULL),
     "exists without a path": (3, NULL + b"\1"),
     "getData without a path": (4, NULL + b"\1"),

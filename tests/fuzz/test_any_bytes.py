@@ -44,7 +44,6 @@ REQUESTS = st.one_of(
     CREATE_TTLS,
     DELETES,
     SETS,
-    CHECKS,
     READS,
     st.builds(requests.Multi, NUMBERS, st.lists(CREATES | DELETES | SETS | CHECKS | CREATE_TTLS, max_size=4)),
     st.builds(requests.MultiRead, NUMBERS, st.lists(READS, max_size=3)),

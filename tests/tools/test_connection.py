@@ -56,9 +56,6 @@ def test_what_is_written_is_read(client: Client, top: str) -> None:
     assert client.exists(path) == changed
     assert client.children(top)[0] == client.child_names(top) == ["a"]
     assert client.all_children_number(top) == 1
-    client.check(path, 1)
-    with pytest.raises(errors.BadVersionError):
-        client.check(path, 7)
     client.sync(path)
     client.delete(path, 1)
     assert client.exists(path) is None

@@ -38,7 +38,6 @@ TABLE: list[tuple[Request, str]] = [
     (requests.GetChildren2(12, "/", False), "000000012f00"),
     (requests.Sync(13, "/"), "000000012f"),
     (requests.Ping(-2), ""),
-    (requests.CheckVersion(15, "/a", 2), "000000022f6100000002"),
     (
         requests.Multi(16, [requests.CheckVersion(0, "/a", 1), requests.Delete(0, "/a", -1)]),
         "0000000d00ffffffff000000022f61000000010000000200ffffffff000000022f61ffffffffffffffff01ffffffff",
@@ -132,8 +131,10 @@ def test_every_client_opcode_is_in_the_table() -> None:
     assert {record.opcode for record, _ in TABLE} == set(DECODERS)
 
 
-@pytest.mark.parametrize("opcode", [opcodes.CREATE_SESSION, opcodes.ERROR, opcodes.DELETE_CONTAINER, 0, 999])
-def test_the_servers_own_opcodes_are_unknown(opcode: int) -> None:
+@pytest.mark.parametrize(
+    "opcode", [opcodes.CREATE_SESSION, opcodes.ERROR, opcodes.DELETE_CONTAINER, opcodes.CHECK, 0, 999]
+)
+def test_what_no_client_may_ask_is_unknown(opcode: int) -> None:
     raw = frame((1).to_bytes(4, "big") + opcode.to_bytes(4, "big", signed=True))
     assert connected().receive_data(raw) == [UnknownOperation(1, opcode)]
 
@@ -144,6 +145,13 @@ def test_a_malformed_record_harms_only_itself() -> None:
     assert isinstance(events[0], Malformed)
     assert (events[0].xid, events[0].opcode) == (7, 4)
     assert events[1] == requests.Ping(-2)
+
+
+def test_an_acl_without_scheme_and_id_is_read_for_the_server_to_refuse() -> None:
+    """Java's `new Id()` is that: what is wrong is the ACL, not the bytes."""
+    null = (-1).to_bytes(4, "big", signed=True)
+    body = bytes.fromhex("000000022f61" + "00000001" + "0000001f") + null + null + null
+    assert DECODERS[opcodes.SET_ACL](1, body, 0, len(body)) == requests.SetAcl(1, "/a", (Acl(31, "", ""),), -1)
 
 
 @pytest.mark.parametrize("count", [-2, 0x7FFFFFFF, 1000])
