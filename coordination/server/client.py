@@ -6,9 +6,8 @@ In and out: fields.  Decides nothing.  Answers to the socket half of ZooKeeper's
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from coordination.server.tls import TlsSocket
+from coordination.server.tls_socket import TlsSocket
 from coordination.state.connection import Connection
 
 
@@ -22,14 +21,23 @@ class Traffic:
     dropped: int = 0
     sessionless_expired: int = 0
     handshakes_failed: int = 0
+    handshakes_exceeded: int = 0
 
 
-class Listener(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Listener:
     """A socket that accepts; with a context its clients speak TLS."""
 
     sock: socket.socket
     context: ssl.SSLContext | None = None
+    """Of those who come from now on: another one when the certificates have changed."""
     verify_client_host: bool = False
+    plain_too: bool = False
+    """Each client chooses with its first byte (client.portUnification)."""
+
+    def tls_socket(self, sock: socket.socket, host: str) -> TlsSocket:
+        assert self.context is not None
+        return TlsSocket(sock, self.context, verify_host=host if self.verify_client_host else "")
 
 
 class Client:
@@ -43,8 +51,10 @@ class Client:
         "host",
         "port",
         "reading",
+        "resting",
         "sock",
         "tls",
+        "undecided",
         "unsent",
         "writing",
     )
@@ -54,6 +64,7 @@ class Client:
     ) -> None:
         self.sock = sock
         self.tls = tls
+        self.undecided: Listener | None = None  # where it came in, until its first byte says whether it speaks TLS
         self.fd = sock.fileno()
         self.host = host
         self.port = port
@@ -62,6 +73,7 @@ class Client:
         self.behind: list[bytes] = []  # and what follows that
         self.held_bytes = 0  # in both
         self.reading = True
+        self.resting = False  # others come first
         self.writing = False
 
     @property

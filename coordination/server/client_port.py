@@ -32,7 +32,7 @@ from coordination.server.gathering import Gathering
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
-from coordination.server.tls import TlsSocket
+from coordination.server.tls_socket import HANDSHAKE, TlsSocket
 from coordination.state.connection import Connection
 from coordination.state.pipeline import Pipeline
 from coordination.wire.server_connection import FourLetterWord
@@ -56,7 +56,10 @@ class ClientPort:
         connections_max: int = 0,
         outstanding_max: int = OUTSTANDING_MAX,
         sessionless_ms: int = SESSIONLESS_MS,
+        handshakes_max: int = -1,
+        keep_alive: bool = False,
     ) -> None:
+        """`handshakes_max`: TLS handshakes under way at a time; -1: no limit.  `keep_alive`: SO_KEEPALIVE."""
         self.pipeline = pipeline
         self.writer: LogWriter
         self.after_commit: Callable[[], None] = lambda: None
@@ -64,7 +67,11 @@ class ClientPort:
         self._answer_word = answer_word
         self._outstanding_max = outstanding_max
         self.sessionless_ms = sessionless_ms
+        self._keep_alive = keep_alive
+        self._handshakes_max = handshakes_max
         self.traffic = Traffic()
+        self.shaking_hands: set[Client] = set()
+        """TLS clients whose handshake is under way."""
         self._clients: dict[int, Client] = {}
         self._poller = Poller()
         self._doors = Doors(listeners, self._poller, lambda reason: self._refuse("", reason))
@@ -111,9 +118,10 @@ class ClientPort:
 
     def _serve(self) -> None:
         """Rounds until nothing is ready, or it is time to let other tasks run."""
-        poll = self._poller.ready
-        begin = time.monotonic()
+        poll, counters = self._poller.ready, self.pipeline.counters
+        begin = round_began = time.monotonic()
         while ready := poll():
+            reads_before = counters.reads
             self._set_clock()
             self._serve_ready(ready)
             if self._gathering.writers:
@@ -121,9 +129,14 @@ class ClientPort:
                     self._gathering.give_up()
                 else:
                     self._gathering.wait(self.writer.sync_us)
-            self._flush()
-            if time.monotonic() - begin > ROUNDS_MS / 1000:
+            dirty = self._flush()
+            now = time.monotonic()
+            took_ms = int((now - round_began) * 1000)
+            if took_ms:
+                self.pipeline.answered_late(took_ms, counters.reads - reads_before, dirty)
+            if now - begin > ROUNDS_MS / 1000:
                 break
+            round_began = now
         self._plan()
 
     def _serve_ready(self, ready: list[tuple[int, int]]) -> None:
@@ -152,6 +165,8 @@ class ClientPort:
 
     def _receive(self, client: Client) -> None:
         try:
+            if client.undecided is not None:
+                self._decide(client, client.undecided)
             data = client.sock.recv(RECEIVE_BYTES) if client.tls is None else self._decrypt(client, client.tls)
         except BlockingIOError:
             return
@@ -166,6 +181,13 @@ class ClientPort:
         else:
             self._close(client)
 
+    def _decide(self, client: Client, listener: Listener) -> None:
+        """TLS or not: the first byte says it."""
+        if client.sock.recv(1, socket.MSG_PEEK) == HANDSHAKE:
+            client.tls = listener.tls_socket(client.sock, client.host)
+            self.shaking_hands.add(client)
+        client.undecided = None
+
     def _decrypt(self, client: Client, tls: TlsSocket) -> bytes:
         """What recv gives, of a TLS client; the pipeline hears of its certificate before its first byte."""
         established = tls.established
@@ -178,14 +200,16 @@ class ClientPort:
             raise
         if tls.pending:
             self._keep_unsent(client, client.unsent)
-        if tls.established and not established and tls.certificate is not None:
-            self.pipeline.certified(client.connection, tls.certificate)
+        if tls.established and not established:
+            self.shaking_hands.discard(client)
+            if tls.certificate is not None:
+                self.pipeline.certified(client.connection, tls.certificate)
         if data is None:
             raise BlockingIOError
         return data
 
-    def _flush(self) -> None:
-        """Persist, send, answer words, log: what the pipeline has ready."""
+    def _flush(self) -> list[Connection]:
+        """Persist, send, answer words, log: what the pipeline has ready.  Those who had something to be sent."""
         pipeline = self.pipeline
         ready = pipeline.take()
         dirty, words, facts = ready.dirty, ready.words, ready.facts
@@ -211,6 +235,7 @@ class ClientPort:
             self._pause(True)
         elif self._paused and pipeline.outstanding <= self._outstanding_max // 2:
             self._pause(False)
+        return dirty
 
     def _send(self, client: Client) -> None:
         connection, tls = client.connection, client.tls
@@ -287,17 +312,24 @@ class ClientPort:
         for sock, address, listener in self._doors.accept(listener_fd, now_ms):
             host = str(address[0])
             refusal = self._admission.refusal(host, len(self._clients), len(self._departures))
+            if not refusal and listener.context is not None and 0 < self._handshakes_max <= len(self.shaking_hands):
+                self.traffic.handshakes_exceeded += 1
+                refusal = f"{self._handshakes_max} TLS handshakes under way (netty.server.outstandingHandshake.limit)"
             if refusal:
                 self._refuse(host, refusal)
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tls = None
-            if listener.context is not None:
-                tls = TlsSocket(sock, listener.context, verify_host=host if listener.verify_client_host else "")
+            if self._keep_alive:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            tls = None if listener.context is None or listener.plain_too else listener.tls_socket(sock, host)
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
             client = self._clients[sock.fileno()] = Client(sock, host, int(address[1]), connection, tls)
+            if tls is not None:
+                self.shaking_hands.add(client)
+            elif listener.plain_too:
+                client.undecided = listener
             self._admission.enter(connection, now_ms)
             self._poller.add(client.fd)
             if self._paused:
@@ -315,6 +347,7 @@ class ClientPort:
         self.pipeline.closed(client.connection)
         self._backlog.forget(client)
         self._admission.leave(client.connection)
+        self.shaking_hands.discard(client)
         self._poller.remove(client.fd)
         if client.tls is not None:
             client.tls.say_goodbye()

@@ -87,10 +87,10 @@ def _gauges(readings: Readings) -> Iterator[tuple[str, Number]]:
     yield "uptime", readings.uptime_ms
     yield "open_file_descriptor_count", _open_files()
     yield "max_file_descriptor_count", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    local, remote, shaking = _tls_connections(readings)
+    local, remote = _tls_connections(readings)
     yield "non_mtls_local_conn_count", local
     yield "non_mtls_remote_conn_count", remote
-    yield "outstanding_tls_handshake", shaking
+    yield "outstanding_tls_handshake", len(readings.port.shaking_hands)
 
 
 def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
@@ -106,6 +106,7 @@ def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
     yield "sessionless_connections_expired", traffic.sessionless_expired
     yield "stale_sessions_expired", counters.sessions_expired
     yield "unsuccessful_handshake", traffic.handshakes_failed
+    yield "tls_handshake_exceeded", traffic.handshakes_exceeded
     yield "prep_processor_request_queued", counters.received
     yield "sync_processor_request_queued", txns
     yield "outstanding_changes_queued", txns
@@ -165,17 +166,13 @@ def _open_files() -> int:
     return -1
 
 
-def _tls_connections(readings: Readings) -> tuple[int, int, int]:
-    """TLS clients without a certificate, from here and from elsewhere; and handshakes under way."""
-    local = remote = shaking = 0
+def _tls_connections(readings: Readings) -> tuple[int, int]:
+    """TLS clients without a certificate, from here and from elsewhere."""
+    local = remote = 0
     for client in readings.port.clients:
-        if client.tls is None:
-            continue
-        if not client.tls.established:
-            shaking += 1
-        elif client.tls.certificate is None:
+        if client.tls is not None and client.tls.established and client.tls.certificate is None:
             if client.host.startswith("127.") or client.host == "::1":
                 local += 1
             else:
                 remote += 1
-    return local, remote, shaking
+    return local, remote

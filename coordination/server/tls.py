@@ -1,30 +1,21 @@
-"""TLS for the client port: files and settings -> one SSLContext; a socket that speaks it, without ever blocking.
+"""TLS for the client port: files and settings -> one SSLContext.
 
-In: the ssl.* settings, files in PEM or PKCS#12, a connected socket.  Out: a context; plain bytes in and out; the
-certificate of
-a client that showed one.  Knows no record and no session.  Answers to ZooKeeper's X509Util, ZKTrustManager and the
-SSL handler of
-NettyServerCnxnFactory.
+In: the ssl.* settings, files in PEM or PKCS#12.  Out: a context for the server's side; the files it was made of.
+Knows no socket (`tls_socket` does).  Answers to ZooKeeper's X509Util and ClientX509Util.
 
 (1) One function builds every context; what it cannot honour (revocation checks, Java key stores) is refused, never
     skipped.
-(2) A client certificate counts only after the handshake verified it against the trust store.  A hostname check
-    compares the socket's
-    address with the certificate's own entries: no DNS is asked, forwards or backwards (CVE-2026-24281).
-(3) A private key never touches the disk on its way from PKCS#12, and no password stands in a message.
-(4) `TlsSocket.receive` leaves no plain byte behind: what a poller cannot see must not wait.
-(5) TLS 1.3 unless the settings ask for 1.2 too; no renegotiation, no compression.
+(2) A private key never touches the disk on its way from PKCS#12, and no password stands in a message.
+(3) TLS 1.3 unless the settings ask for 1.2 too; no renegotiation, no compression.
 """
 
 import os
-import socket
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coordination.auth import ip_address
 from coordination.secret import Secret
 
 NEED, WANT, NONE = "need", "want", "none"
@@ -32,8 +23,6 @@ _VERIFY = {NEED: ssl.CERT_REQUIRED, WANT: ssl.CERT_OPTIONAL, NONE: ssl.CERT_NONE
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 DEFAULT_PROTOCOLS = ("TLSv1.3",)  # as ZooKeeper 3.9 on a Java that has it (X509Util.defaultTlsProtocol)
 PEM, PKCS12, JKS = "PEM", "PKCS12", "JKS"
-RECEIVE_BYTES = 65536
-SEND_BYTES = 1 << 18  # plain bytes encrypted at a time: what a slow reader makes us hold is bounded by this
 
 _STORE_KEYS = ("location", "type", "password", "passwordPath")
 KEYS = frozenset(
@@ -302,110 +291,3 @@ def _no_cryptography(where: str) -> TlsError:
         f"{where}: a PKCS#12 file, and the package cryptography, which reads it, is not installed. "
         "Install brokerdemo[tls], or give the same in PEM"
     )
-
-
-# --- a connection
-
-
-class TlsSocket:
-    """One accepted connection.  `pending`: encrypted bytes the socket has not taken yet."""
-
-    __slots__ = ("_in", "_object", "_out", "_sock", "_unsent", "_verify_host", "certificate", "established")
-
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, verify_host: str = "") -> None:
-        """`verify_host`: the client's address, if its certificate must name it."""
-        self._sock = sock
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._in, self._out, server_side=True)
-        self._unsent = b""
-        self._verify_host = verify_host
-        self.established = False
-        self.certificate: bytes | None = None
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._unsent) or self._out.pending > 0
-
-    def receive(self) -> bytes | None:
-        """What came, decrypted: None if nothing for us came, b"" at the end.  `OSError` (`ssl.SSLError`) if TLS is
-        violated.
-        """
-        try:
-            data = self._sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return None
-        if not data:
-            return b""
-        self._in.write(data)
-        try:
-            if not self.established and not self._shake_hands():
-                return None
-            return self._decrypt()
-        finally:
-            # An alert that says what was wrong goes out too, if the socket takes it.
-            self.flush()
-
-    def _shake_hands(self) -> bool:
-        try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        self.certificate = self._object.getpeercert(binary_form=True)
-        if self._verify_host and self.certificate is not None:
-            check_address(self._object.getpeercert() or {}, self._verify_host)
-        self.established = True
-        return True
-
-    def _decrypt(self) -> bytes | None:
-        plain: list[bytes] = []
-        try:
-            while piece := self._object.read(RECEIVE_BYTES):
-                plain.append(piece)
-        except ssl.SSLWantReadError:
-            return b"".join(plain) or None
-        except ssl.SSLZeroReturnError:
-            pass
-        return b"".join(plain)  # the other side said goodbye: its last bytes, or the end
-
-    def send(self, data: bytes) -> int:
-        """How many of these plain bytes were taken; 0 while the socket is full."""
-        if not self.flush() or not self.established or not data:
-            return 0
-        taken = self._object.write(memoryview(data)[:SEND_BYTES])
-        self.flush()
-        return taken
-
-    def flush(self) -> bool:
-        """Give the socket what is encrypted; True if nothing is left."""
-        self._unsent += self._out.read()
-        while self._unsent:
-            try:
-                sent = self._sock.send(self._unsent)
-            except BlockingIOError:
-                return False
-            self._unsent = self._unsent[sent:]
-        return True
-
-    def say_goodbye(self) -> None:
-        """The close_notify, if the socket takes it; the answer is not waited for."""
-        if not self.established:
-            return
-        try:
-            self._object.unwrap()
-        except (ssl.SSLError, OSError):
-            pass
-        try:
-            self.flush()
-        except OSError:
-            pass
-
-
-def check_address(certificate: Mapping[str, object], address: str) -> None:
-    """`ssl.SSLError` unless the certificate names this IP address among its own entries."""
-    entries = certificate.get("subjectAltName", ())
-    assert isinstance(entries, tuple)
-    mine = ip_address.parse(ip_address.java_text(address))
-    for kind, value in entries:
-        if kind == "IP Address" and mine is not None and ip_address.parse(ip_address.java_text(value.lower())) == mine:
-            return
-    raise ssl.SSLError(f"the client's certificate does not name its address {address} (ssl.clientHostnameVerification)")

@@ -22,7 +22,8 @@ from coordination.server.client import Listener
 from coordination.server.client_port import ClientPort
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
-from coordination.server.tls import TlsError, TlsSettings, TlsSocket, server_context, settings_from
+from coordination.server.tls import TlsError, TlsSettings, server_context, settings_from
+from coordination.server.tls_socket import TlsSocket
 from coordination.state.pipeline import Pipeline
 from coordination.state.ready import Settings
 from coordination.storage import MemoryLog
