@@ -11,13 +11,14 @@ to FileSnap, SerializeUtils, DataTree.serialize and ReferenceCountedACLCache.
     znode    = path:string data:buffer acl_id:long stat            the root's path is written as ""
     seal     = adler32 of everything before it:long  "/":string
 
-Behind the first seal Apache ZooKeeper may put a tree digest and the last processed zxid, each with a seal of its own.
-The last seal covers them all, so checking it alone checks the whole file. We write one seal and neither of these, which
-every ZooKeeper reads.
+Behind the first seal Apache ZooKeeper may put the digest of the tree (zxid:long version:int digest:long) and the last
+processed zxid, each with a seal of its own. The last seal covers them all, so checking it alone checks the whole file.
+We write both or neither: a ZooKeeper takes what follows the first seal for the digest if its own digests are on, for
+the zxid if they are off, and one without the other is refused by the half of them.
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from mmap import mmap
 from struct import Struct
 from typing import TypeAlias
@@ -35,6 +36,9 @@ Mind the cversion: here it counts the children ever created, where the Stat a cl
 SnapshotNode: TypeAlias = tuple[str, bytes | None, int, PersistedStat]
 """(path, data, acl id, stat); the root is "/"."""
 
+ZxidDigest: TypeAlias = tuple[int, int, int]
+"""(zxid, digest of the tree after its txn, without sign, version of the method)"""
+
 OPEN_ACL_ID = -1
 """world:anyone with every permission: ZooKeeper never puts it into the table."""
 
@@ -46,6 +50,10 @@ _SESSION = Struct(">qi")
 _ACL_HEAD = Struct(">qi")
 _NODE_TAIL = Struct(">qqqqqiiiqq")
 _END_OF_NODES = b"\0\0\0\1/"
+_ZXID_DIGEST = Struct(">qiQ")
+# What may follow the first seal: the digest, with the last processed zxid or without.
+_DIGEST_TAILS = (_ZXID_DIGEST.size + SEAL_BYTES, _ZXID_DIGEST.size + SEAL_BYTES + _LONG.size + SEAL_BYTES)
+_OLDEST_DIGEST = 2  # before it a digest was written as text
 
 
 def encode_head(sessions: Mapping[int, int], acls: Mapping[int, Sequence[AclEntry]]) -> tuple[bytes, int]:
@@ -83,9 +91,19 @@ def encode_nodes(nodes: Iterable[SnapshotNode], known_acls: set[int], closed_id:
     return b"".join(parts)
 
 
-def encode_end(checksum_so_far: int) -> bytes:
-    """The end of the znodes and the seal, given the Adler-32 of all bytes before."""
-    return _END_OF_NODES + _LONG.pack(adler32(_END_OF_NODES, checksum_so_far)) + _END_OF_NODES
+def encode_end(checksum_so_far: int, digest: ZxidDigest | None = None) -> bytes:
+    """The end of the znodes and the seals, given the Adler-32 of all bytes before. `digest` None: none is written."""
+    parts = [_END_OF_NODES]
+    if digest is not None:
+        zxid, number, version = digest
+        parts += (_ZXID_DIGEST.pack(zxid, version, number), _LONG.pack(zxid))
+    out: list[bytes] = []
+    for part in parts:
+        checksum_so_far = adler32(part, checksum_so_far)
+        seal = _LONG.pack(checksum_so_far) + _END_OF_NODES
+        checksum_so_far = adler32(seal, checksum_so_far)
+        out += (part, seal)
+    return b"".join(out)
 
 
 def fault_of(buffer: Buffer) -> str | None:
@@ -132,8 +150,8 @@ def decode_head(buffer: Buffer) -> tuple[dict[int, int], dict[int, list[AclEntry
     return sessions, acls, offset
 
 
-def decode_nodes(buffer: Buffer, offset: int) -> Iterator[SnapshotNode]:
-    """Every znode, parents first. ValueError if they are malformed."""
+def decode_nodes(buffer: Buffer, offset: int) -> Generator[SnapshotNode, None, int]:
+    """Every znode, parents first; returns the offset of the first seal. ValueError if they are malformed."""
     integer, tail, tail_size = _INT.unpack_from, _NODE_TAIL.unpack_from, _NODE_TAIL.size
     try:
         while True:
@@ -141,7 +159,7 @@ def decode_nodes(buffer: Buffer, offset: int) -> Iterator[SnapshotNode]:
             offset += 4
             path = buffer[offset : offset + length].decode()
             if path == "/":
-                return
+                return offset + 1
             offset += length
             (length,) = integer(buffer, offset)
             offset += 4
@@ -154,6 +172,15 @@ def decode_nodes(buffer: Buffer, offset: int) -> Iterator[SnapshotNode]:
             yield path or "/", data, fields[0], fields[1:]
     except (struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"malformed at offset {offset}: {error}") from error
+
+
+def decode_digest(buffer: Buffer, seal_at: int) -> ZxidDigest | None:
+    """The digest behind the first seal, where there is one of a method we know of."""
+    offset = seal_at + SEAL_BYTES
+    if len(buffer) - offset not in _DIGEST_TAILS:
+        return None
+    zxid, version, number = _ZXID_DIGEST.unpack_from(buffer, offset)
+    return (zxid, number, version) if version >= _OLDEST_DIGEST else None
 
 
 def _string(text: str) -> bytes:

@@ -20,7 +20,7 @@ Answers to FileTxnSnapLog and PurgeTxnLog.
 (4) A directory is used by one server at a time.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -28,7 +28,7 @@ from typing import Self
 from coordination.storage.api import LogDamagedError, Repair, SnapshotDamagedError, StorageError
 from coordination.storage.directory_lock import DirectoryLock
 from coordination.storage.snapshot import Snapshot, SnapshotWriter, remove_temporaries, snapshot_files
-from coordination.storage.snapshot_format import AclEntry, SnapshotNode
+from coordination.storage.snapshot_format import AclEntry, SnapshotNode, ZxidDigest
 from coordination.storage.txn_log import DEFAULT_PREALLOC_BYTES, VERSION_DIRECTORY, TxnLog
 
 MIN_RETAIN_COUNT = 3
@@ -91,7 +91,13 @@ class TxnSnapLog:
     """
 
     def __init__(
-        self, directory: Path, log: TxnLog, locks: ExitStack, retain_count: int, repairs: list[Repair]
+        self,
+        directory: Path,
+        log: TxnLog,
+        locks: ExitStack,
+        retain_count: int,
+        repairs: list[Repair],
+        compression: str,
     ) -> None:
         """For `open` only."""
         self.directory = directory
@@ -99,6 +105,7 @@ class TxnSnapLog:
         self.repairs = repairs
         self._locks = locks
         self._retain_count = retain_count
+        self._compression = compression
 
     @classmethod
     def open(
@@ -108,12 +115,13 @@ class TxnSnapLog:
         *,
         prealloc_bytes: int = DEFAULT_PREALLOC_BYTES,
         retain_count: int = MIN_RETAIN_COUNT,
+        compression: str = "",
     ) -> "TxnSnapLog":
         """Lock and open the directories (dataDir, dataLogDir of zoo.cfg; logs lie with the snapshots when there is only
         one).
 
-        `retain_count` is autopurge.snapRetainCount, at least 3 as in ZooKeeper. DirectoryLockedError, LogDamagedError,
-        StorageError.
+        `retain_count` is autopurge.snapRetainCount, at least 3 as in ZooKeeper; `compression` that of new snapshots, ""
+        or "gz". DirectoryLockedError, LogDamagedError, StorageError.
         """
         log_dir = log_dir or data_dir
         with ExitStack() as locks:
@@ -130,7 +138,8 @@ class TxnSnapLog:
                     f"cannot use {snap_directory}: {error.strerror}. Check owner, mode and room."
                 ) from error
             log = TxnLog.open(log_dir, prealloc_bytes=prealloc_bytes)
-            return cls(snap_directory, log, locks.pop_all(), max(retain_count, MIN_RETAIN_COUNT), log.repairs)
+            retain_count = max(retain_count, MIN_RETAIN_COUNT)
+            return cls(snap_directory, log, locks.pop_all(), retain_count, log.repairs, compression)
 
     def restore(self) -> Restored:
         """The newest snapshot that verifies, and the txns after it. Also lifts log.last_zxid to the snapshot's
@@ -169,12 +178,14 @@ class TxnSnapLog:
         sessions: Mapping[int, int],
         acls: Mapping[int, Sequence[AclEntry]],
         nodes: Iterable[SnapshotNode],
+        digest: Callable[[], ZxidDigest | None] = lambda: None,
     ) -> SnapshotWriter:
         """A snapshot named for `zxid`, the last txn applied to what `sessions`, `acls` and `nodes` show at this moment.
+        `digest` is asked when the last znode was drawn.
 
         Call `roll_log` (from the log's thread) around the same time, so that retention can drop whole files.
         """
-        return SnapshotWriter(self.directory, zxid, sessions, acls, nodes)
+        return SnapshotWriter(self.directory, zxid, sessions, acls, nodes, digest, self._compression)
 
     def purge(self) -> list[Path]:
         """Remove the snapshots and log files that retention does not need; gives what was removed. Call after `finish`.
