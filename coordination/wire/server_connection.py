@@ -64,10 +64,12 @@ FIRST, REQUESTS, WORD, BROKEN = "first", "requests", "word", "broken"
 class ServerConnection:
     """Turns the bytes of one client into events."""
 
-    __slots__ = ("_buffer", "phase")
+    __slots__ = ("_awaits_trace_mask", "_buffer", "phase")
 
-    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+    def __init__(self, frame_bytes_max: int = FRAME_BYTES_MAX, *, awaits_trace_mask: bool = True) -> None:
+        """`awaits_trace_mask`: stmk is whole with its eight bytes; where it is refused anyway, without them."""
         self._buffer = FrameBuffer(frame_bytes_max)
+        self._awaits_trace_mask = awaits_trace_mask
         self.phase = FIRST
 
     def receive_data(self, data: bytes) -> list[Event]:
@@ -91,7 +93,7 @@ class ServerConnection:
                 length, xid, opcode = _LENGTH_AND_HEADER(buf, pos)
             if length < 0 or length > limit:
                 if self.phase is FIRST and buf[pos : pos + 4] in WORDS:
-                    if left < 12 and buf[pos : pos + 4] == SET_TRACE_MASK:
+                    if left < 12 and self._awaits_trace_mask and buf[pos : pos + 4] == SET_TRACE_MASK:
                         needed = 12
                         break
                     self.phase = WORD

@@ -40,6 +40,7 @@ from coordination.wire.records import (
     put_acls,
 )
 from coordination.wire.requests import Auth, SetWatches
+from coordination.wire.requests.layout import put_fields
 
 # No session may expire in the middle of another program: its end takes a zxid.
 SESSION_TIMEOUT_MS = 3_600_000
@@ -220,8 +221,8 @@ class Side:
                 request.persistent,
                 request.persistent_recursive,
             )
-            return whole(xid, request.opcode, moved.body())
-        return whole(xid, request.opcode, request.body())
+            return whole(xid, request.opcode, put_fields(moved))
+        return whole(xid, request.opcode, put_fields(request))
 
     def _answers(self, who: int, link: Link, count: int) -> list[Token]:
         said: list[Token] = []

@@ -1,12 +1,17 @@
 """Every request, both directions, from one table; and what a cut or lying record does."""
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coordination.errors import RemoteProtocolError
 from coordination.wire import opcodes, requests
 from coordination.wire.records import OPEN_ACL, Acl, ConnectRequest, decode_connect_request
 from coordination.wire.replies import frame
-from coordination.wire.requests import DECODERS, Request, encode
+from coordination.wire.requests import DECODERS, Decoder, Request, encode
+from coordination.wire.requests.layout import decoder_of
 from coordination.wire.server_connection import (
     Malformed,
     ServerConnection,
@@ -108,6 +113,28 @@ def test_a_cut_record_is_refused_at_every_byte(record: Request, body: str) -> No
 def test_bytes_behind_a_record_are_ignored(record: Request, body: str) -> None:
     raw = bytes.fromhex(body) + b"later versions may say more"
     assert DECODERS[record.opcode](record.xid, raw, 0, len(raw)) == record
+
+
+@given(
+    st.sampled_from([requests.GetData, requests.Exists, requests.GetChildren, requests.GetChildren2, requests.SetData]),
+    st.binary(max_size=40)
+    | st.builds(lambda path, rest: len(path).to_bytes(4, "big") + path + rest, *[st.binary()] * 2),
+)
+def test_decoders_written_out_give_what_the_layout_gives(record: Any, raw: bytes) -> None:
+    def decoded(decode: Decoder) -> object:
+        try:
+            return decode(1, raw, 0, len(raw))
+        except RemoteProtocolError:
+            return RemoteProtocolError
+
+    assert decoded(DECODERS[record.opcode]) == decoded(decoder_of(record))
+
+
+@pytest.mark.parametrize("opcode", [opcodes.SET_WATCHES, opcodes.SET_WATCHES2])
+def test_no_list_of_watches_is_null(opcode: int) -> None:
+    raw = bytes(8) + bytes(4) + b"\xff" * 4 + bytes(12)
+    with pytest.raises(RemoteProtocolError, match="null"):
+        DECODERS[opcode](1, raw, 0, len(raw))
 
 
 def test_the_whole_table_in_one_piece_and_byte_by_byte() -> None:
