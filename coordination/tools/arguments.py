@@ -7,7 +7,8 @@ Knows no command.  (Not typer: these commands are health checks and script steps
 import argparse
 import json
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from coordination.tools import words
 
@@ -23,10 +24,15 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        self._as_json = False
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        # Whoever asked for JSON gets a usage error as JSON too, and that may come before --json was parsed.
+        self._as_json = self._as_json or "--json" in (args or ())
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"error: {message}\n  try: {self.prog} --help\n")
-        raise SystemExit(words.EXIT_USAGE)
+        raise SystemExit(fail(message, f"{self.prog} --help", as_json=self._as_json))
 
 
 def fail(message: str, hint: str = "", exit_code: int = words.EXIT_USAGE, as_json: bool = False) -> int:

@@ -109,47 +109,61 @@ def run(argv: list[str]) -> int:
             tls.check_hostname = not options.tls_no_hostname
     except (LocalProtocolError, ValueError, OSError) as error:
         return fail(str(error), "coordination 4lw srvr HOST:PORT", as_json=as_json)
-    answers = []
+    said = []
     worst = words.EXIT_OK
     for host, port in where.addresses:
+        server = f"{host}:{port}"
         try:
             answer = ask((host, port), word, timeout_s, tls)
+            complaint = _complaint(word, answer)
         except OSError as error:
-            reason = "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
-            worst = fail(
-                f"{host}:{port} does not answer: {reason}", "is it up? coordination serve", words.EXIT_NO_ANSWER
+            answer = ""
+            complaint = (
+                f"{server} does not answer: {_reason(error)}",
+                "is it up? coordination serve",
+                words.EXIT_NO_ANSWER,
             )
-            continue
-        code = _judge(word, answer)
-        worst = worst or code
+        worst = worst or (complaint[2] if complaint else words.EXIT_OK)
         if as_json:
-            answers.append({"server": f"{host}:{port}", "word": word, "answer": answer, "fields": fields(word, answer)})
-        else:
+            said.append({"server": server, "word": word, "answer": answer, "fields": fields(word, answer)})
+            if complaint:
+                said[-1]["error"] = dict(zip(("message", "hint", "exit_code"), complaint, strict=True))
+        elif answer:
             if len(where.addresses) > 1:
-                print(f"== {host}:{port}")
+                print(f"== {server}")
             sys.stdout.write(answer if answer.endswith("\n") else answer + "\n")
-        if code:
-            fail(*_COMPLAINTS[code], exit_code=code)
+        if complaint:
+            fail(*complaint)
     if as_json:
-        print(json.dumps(answers[0] if len(where.addresses) == 1 and answers else answers))
+        print(json.dumps(said if len(said) > 1 else said[0]))
     return worst
 
 
-_COMPLAINTS = {
-    words.EXIT_REFUSED: (
-        "the server's whitelist does not have the word",
-        "4lw.commands.whitelist=* in zoo.cfg, or coordination serve --4lw all",
-    ),
-    words.EXIT_UNSOUND: (
-        "the server does not serve",
-        "has its ensemble a quorum? coordination 4lw srvr on each member",
-    ),
-}
+def _reason(error: OSError) -> str:
+    return "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
 
 
-def _judge(word: str, answer: str) -> int:
+def _complaint(word: str, answer: str) -> tuple[str, str, int] | None:
+    """What is wrong with an answer: message, hint and exit code; None for a good one."""
     if _REFUSED in answer:
-        return words.EXIT_REFUSED
-    if _NOT_SERVING in answer or not answer or (word == "ruok" and answer.strip() != "imok"):
-        return words.EXIT_UNSOUND
-    return words.EXIT_OK
+        return (
+            "the server's whitelist does not have the word",
+            "4lw.commands.whitelist=* in zoo.cfg, or coordination serve --4lw all",
+            words.EXIT_REFUSED,
+        )
+    if not answer and word not in WORDS:
+        # Four bytes that are no word are the length of a frame, and a bad one.
+        return "the server does not know the word", f"one of {' '.join(WORDS)}", words.EXIT_REFUSED
+    if not answer:
+        return (
+            "the server closed the connection without an answer",
+            "has it reached maxClientCnxns, or is this its TLS port? --tls-ca PEM",
+            words.EXIT_UNSOUND,
+        )
+    if _NOT_SERVING in answer or (word == "ruok" and answer.strip() != "imok"):
+        return (
+            "the server does not serve",
+            "has its ensemble a quorum? coordination 4lw srvr on each member",
+            words.EXIT_UNSOUND,
+        )
+    return None

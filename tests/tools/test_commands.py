@@ -44,6 +44,30 @@ def test_several_servers(run: Run, zk: server.Server) -> None:
     assert ran.out == f"== {zk.connect}\nimok\n"
 
 
+def test_a_word_no_server_knows(run: Run, zk: server.Server) -> None:
+    ran = run("4lw", "xxxx", zk.connect)
+    assert (ran.code, ran.out) == (4, "")
+    assert "the server does not know the word" in ran.err
+
+
+def test_errors_as_json(run: Run, zk: server.Server) -> None:
+    """One server, one object; each of several has its own error."""
+    refused = json.loads(run("4lw", "--json", "dump", zk.connect).out)
+    assert (refused["word"], refused["error"]["exit_code"]) == ("dump", 4)
+    gone = run("4lw", "--json", "ruok", "127.0.0.1:1")
+    assert gone.code == json.loads(gone.out)["error"]["exit_code"] == 5
+    good, bad = json.loads(run("4lw", "--json", "ruok", f"{zk.connect},127.0.0.1:1").out)
+    assert "error" not in good
+    assert bad["server"] == "127.0.0.1:1"
+    assert bad["error"]["exit_code"] == 5
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_a_usage_error_as_json(run: Run, name: str) -> None:
+    ran = run(name, "--json", "--no-such-option")
+    assert ran.code == json.loads(ran.out)["error"]["exit_code"] == 2
+
+
 @pytest.mark.parametrize("word", ["RUOK", "ru", "ruokk", "../a"])
 def test_what_is_no_word(run: Run, word: str) -> None:
     assert run("4lw", word).code == 2
