@@ -78,25 +78,24 @@ class DataTree:
         self.acls = AclTable()
         for path in ("/", "/zookeeper", QUOTA_ROOT):
             self.nodes[path] = Node(b"", OPEN_ACL, 0, 0, 0)
-            if path != "/":
-                self._link(path)
+            above, _, name = path.rpartition("/")
+            if name:
+                self._children_of(above or "/")[name] = None
         self._plant_config()
 
     def _plant_config(self) -> None:
         self.nodes[CONFIG_PATH] = Node(b"", self.acls.use(READ_ACL), 0, 0, 0)
-        self._link(CONFIG_PATH)
+        above, _, name = CONFIG_PATH.rpartition("/")
+        self._children_of(above)[name] = None
         self.nodes[CONFIG_PATH].aversion = -1  # DataTree.addConfigNode sets the ACL at version -1
 
-    def _link(self, path: str) -> Node:
-        slash = path.rfind("/")
-        parent = self.nodes.get(path[:slash] or "/")
+    def _children_of(self, path: str) -> dict[str, None]:
+        parent = self.nodes.get(path)
         if parent is None:
-            raise NoNodeError(path[:slash] or "/")
+            raise NoNodeError(path)
         if parent.children is None:
             parent.children = {}
-        parent.children[path[slash + 1 :]] = None
-        parent.encoded_stat = None
-        return parent
+        return parent.children
 
     # --- reading
 
@@ -362,13 +361,17 @@ class DataTree:
         self.last_zxid = last_zxid
         by_number = {number: tuple(Acl(*entry) for entry in entries) for number, entries in acls.items()}
         by_number[OPEN_ACL_NUMBER] = OPEN_ACL
-        time_ms = 0
+        by_path, use, open_acl = self.nodes, self.acls.use, OPEN_ACL
+        time_ms = data_bytes = 0
+        parent_path: str | None = None
+        siblings: dict[str, None] = {}  # mostly those of the znode before
         for path, data, acl_number, stat in nodes:
             zxid, mzxid, ctime_ms, mtime_ms, version, creations, aversion, owner, pzxid = stat
             if ctime_ms == time_ms:
                 ctime_ms = time_ms
             time_ms = ctime_ms
-            node = Node(data, self.acls.use(by_number[acl_number]), zxid, ctime_ms, owner)
+            acl = open_acl if acl_number == OPEN_ACL_NUMBER else use(by_number[acl_number])
+            node = Node(data, acl, zxid, ctime_ms, owner)
             # Equal numbers are one object, as in a tree that grew: 100 bytes of each of a million.
             if mzxid != zxid:
                 node.mzxid = mzxid
@@ -377,12 +380,16 @@ class DataTree:
             if mtime_ms != ctime_ms:
                 node.mtime_ms = mtime_ms
             node.version, node.creations, node.aversion = version, creations, aversion
-            self.nodes[path] = node
-            self.data_bytes += len(path) + (len(data) if data else 0)
+            by_path[path] = node
+            data_bytes += len(path) + (len(data) if data else 0)
             if path != "/":
-                self._link(path)
-            if node.owner:
-                self._own(path, node.owner)
+                above, _, name = path.rpartition("/")
+                if above != parent_path:
+                    parent_path, siblings = above, self._children_of(above or "/")
+                siblings[name] = None
+            if owner:
+                self._own(path, owner)
+        self.data_bytes = data_bytes
         if "/" not in self.nodes:
             raise InternalError("a snapshot without a root was loaded")
         if CONFIG_PATH not in self.nodes:  # a snapshot of a server older than 3.5
