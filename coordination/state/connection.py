@@ -49,9 +49,11 @@ class Connection:
         "wire",
     )
 
-    def __init__(self, key: int, auth: ConnectionAuth, frame_bytes_max: int, now_ms: int) -> None:
+    def __init__(
+        self, key: int, auth: ConnectionAuth, frame_bytes_max: int, now_ms: int, *, awaits_trace_mask: bool = True
+    ) -> None:
         self.key = key  # what the shell knows this connection by
-        self.wire = ServerConnection(frame_bytes_max)
+        self.wire = ServerConnection(frame_bytes_max, awaits_trace_mask=awaits_trace_mask)
         self.phase = NEW
         self.session: Session | None = None
         self.session_id = 0

@@ -177,7 +177,10 @@ class Pipeline:
         configured.
         """
         auth = ConnectionAuth(self.settings.auth, host, sasl_nonce)
-        connection = Connection(key, auth, self.settings.frame_bytes_max, self.now_ms)
+        settings = self.settings
+        connection = Connection(
+            key, auth, settings.frame_bytes_max, self.now_ms, awaits_trace_mask=settings.awaits_trace_mask
+        )
         self.connections[key] = connection
         return connection
 

@@ -30,6 +30,8 @@ class Settings:
     enforce_quota: bool = False
     auth: AuthSettings = field(default_factory=AuthSettings)
     reconfig_enabled: bool = False
+    awaits_trace_mask: bool = True
+    """The four letter word stmk is answered when its argument has come; False: it is not in the whitelist."""
     digest_enabled: bool = False
     """The digest of the tree is written behind each txn and at the end of each snapshot, and checked at start."""
     container_never_used_ms: int = 0

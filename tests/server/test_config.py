@@ -17,7 +17,7 @@ def test_a_zoo_cfg() -> None:
     assert (config.pipeline.min_session_timeout_ms, config.pipeline.max_session_timeout_ms) == (1000, 10_000)
     assert config.data_dir == Path("/d")
     assert config.port == 2182
-    assert config.words == {"stat", "ruok"}
+    assert config.words == {"srvr", "stat", "ruok"}
     assert config.force_sync is False
     assert config.ignored == ()
 
@@ -34,6 +34,20 @@ def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
     assert config.pipeline.min_session_timeout_ms == 100
     assert config.words == ALL_WORDS
     assert config.data_dir == Path("/e")
+
+
+def test_srvr_is_always_in_the_whitelist_and_isro_where_clients_look_for_a_writable_server() -> None:
+    """zkServer.sh asks the one, Java's client the other."""
+    assert build({"4lw.commands.whitelist": " stat,bogus ,,"}, {}, IN_MEMORY).words >= {"srvr", "stat"}
+    assert build({"readonlymode.enabled": "true"}, {}, IN_MEMORY).words == {"srvr", "isro"}
+    assert build({}, {}, IN_MEMORY).words == {"srvr"}
+    assert build({"4lw.commands.whitelist": "*"}, {}, IN_MEMORY).words == ALL_WORDS
+
+
+@pytest.mark.parametrize("number", ["-1", "0"])
+def test_a_number_of_connections_below_1_is_no_limit(number: str) -> None:
+    config = build({"maxClientCnxns": number, "maxCnxns": number}, {}, IN_MEMORY)
+    assert config.max_client_connections == config.max_connections == 0
 
 
 def test_unknown_keys_are_reported_not_fatal() -> None:
