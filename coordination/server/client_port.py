@@ -184,6 +184,9 @@ class ClientPort:
     def _decide(self, client: Client, listener: Listener) -> None:
         """TLS or not: the first byte says it."""
         if client.sock.recv(1, socket.MSG_PEEK) == HANDSHAKE:
+            if refusal := self._too_many_handshakes():
+                self._refuse(client.host, refusal)
+                raise ConnectionError(refusal)
             client.tls = listener.tls_socket(client.sock, client.host)
             self.shaking_hands.add(client)
         client.undecided = None
@@ -312,9 +315,8 @@ class ClientPort:
         for sock, address, listener in self._doors.accept(listener_fd, now_ms):
             host = str(address[0])
             refusal = self._admission.refusal(host, len(self._clients), len(self._departures))
-            if not refusal and listener.context is not None and 0 < self._handshakes_max <= len(self.shaking_hands):
-                self.traffic.handshakes_exceeded += 1
-                refusal = f"{self._handshakes_max} TLS handshakes under way (netty.server.outstandingHandshake.limit)"
+            if not refusal and listener.context is not None and not listener.plain_too:
+                refusal = self._too_many_handshakes()
             if refusal:
                 self._refuse(host, refusal)
                 sock.close()
@@ -334,6 +336,13 @@ class ClientPort:
             self._poller.add(client.fd)
             if self._paused:
                 self._watch(client)
+
+    def _too_many_handshakes(self) -> str:
+        """Why one more TLS client may not come in now; empty: it may."""
+        if not 0 < self._handshakes_max <= len(self.shaking_hands):
+            return ""
+        self.traffic.handshakes_exceeded += 1
+        return f"{self._handshakes_max} TLS handshakes under way (netty.server.outstandingHandshake.limit)"
 
     def _refuse(self, host: str, reason: str) -> None:
         self.traffic.rejected += 1

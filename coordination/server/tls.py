@@ -63,6 +63,11 @@ class TlsSettings:
     protocols: tuple[str, ...] = DEFAULT_PROTOCOLS
     ciphers: tuple[str, ...] = ()
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What a context is made of, but for the passwords."""
+        return tuple(each for each in (self.key_store, self.private_key, self.trust_store) if each is not None)
+
 
 def settings_from(values: Mapping[str, str]) -> TlsSettings:
     """The `ssl.*` keys, without the prefix `zookeeper.` (source: X509Util, ClientX509Util)."""
