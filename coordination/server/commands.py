@@ -69,7 +69,7 @@ class Commands:
             "dump": self._dump,
             "environment": lambda: dict(readings.environment()),
             "get_trace_mask": lambda: {"tracemask": readings.trace_mask},
-            "hash": lambda: {"digests": []},
+            "hash": self._hash,
             "initial_configuration": lambda: {"initial_configuration": readings.config.text},
             "is_read_only": lambda: {"read_only": False},
             "last_snapshot": self._last_snapshot,
@@ -117,6 +117,10 @@ class Commands:
             return {"error": f"setTraceMask requires long traceMask argument{got}"}
         self._readings.trace_mask = mask
         return {"tracemask": mask}
+
+    def _hash(self) -> dict[str, Any]:
+        digests = self._readings.digests()
+        return {"digests": [{"zxid": d.zxid, "digestVersion": d.version, "digest": d.signed} for d in digests]}
 
     def _configuration(self) -> dict[str, Any]:
         readings = self._readings

@@ -77,7 +77,13 @@ class Config:
     directory_autocreate: bool = True
     """A data directory that is not there is made."""
     prealloc_bytes: int = 64 << 20
+    log_bytes_max: int = 0
+    """A log file that is larger is followed by a new one (txnLogSizeLimitInKb); 0: only a snapshot ends one."""
+    snapshot_compression: str = ""
+    """"" or "gz"."""
     snap_count: int = SNAP_COUNT_DEFAULT
+    snap_log_bytes: int = 4 << 30
+    """A snapshot comes also after so many bytes of log, at most (snapSizeLimitInKb); 0: however many."""
     snap_retain_count: int = 3
     purge_interval_h: int = 0
     """0, ZooKeeper's default: nothing is ever removed.  Otherwise old files go at the start and every so many hours."""
@@ -137,9 +143,6 @@ def build(
     except auth_settings.AuthSettingsError as error:
         raise ConfigError(str(error)) from None
     audit = audit_settings(reader)
-    read_only_mode = reader.flag("readonlymode.enabled", False)
-    whitelist, given_words = reader.text("4lw.commands.whitelist", ""), options.get("words")
-    words = _words(whitelist if given_words is None else given_words, read_only_mode=read_only_mode)
     pipeline = Settings(
         tick_time_ms=tick_ms,
         min_session_timeout_ms=least,
@@ -150,7 +153,7 @@ def build(
         enforce_quota=reader.flag("enforceQuota", False),
         auth=auth,
         reconfig_enabled=reader.flag("reconfigEnabled", False),
-        awaits_trace_mask="stmk" in words,
+        digest_enabled=reader.flag("digest.enabled", False),
         container_never_used_ms=reader.integer("znode.container.maxNeverUsedIntervalMs", 0, at_least=0),
         containers_per_minute=reader.integer("znode.container.maxPerMinute", 10_000, at_least=1, at_most=60_000_000),
         connection_throttle=_throttle(reader),
@@ -158,6 +161,7 @@ def build(
     )
     requests_max = reader.integer("request_throttle_max_requests", 0, at_least=0) or JAVA_INT_MAX
     data, data_log = reader.text("dataDir", ""), reader.text("dataLogDir", "")
+    compression = reader.text("snapshot.compression.method", "").lower()
     config = Config(
         host=reader.text("clientPortAddress", "127.0.0.1"),
         port=None if only_secure else reader.port("clientPort", 2181),
@@ -167,11 +171,11 @@ def build(
         data_dir=Path(data) if data else None,
         data_log_dir=Path(data_log) if data_log else None,
         pipeline=pipeline,
-        max_client_connections=max(0, reader.integer("maxClientCnxns", 60)),
-        max_connections=max(0, reader.integer("maxCnxns", 0)),
+        max_client_connections=reader.integer("maxClientCnxns", 60, at_least=0),
+        max_connections=reader.integer("maxCnxns", 0, at_least=0),
         # Both stop reading from clients; ZooKeeper's throttler does so before its queue, the limit behind it.
         outstanding_max=min(reader.integer("globalOutstandingLimit", 10_000, at_least=1), requests_max),
-        words=words,
+        words=_words(reader.text("4lw.commands.whitelist", "srvr")),
         force_sync=reader.flag("forceSync", True),
         listen_backlog=reader.integer("clientPortListenBacklog", -1, at_least=-1),
         keep_alive=reader.flag("clientTcpKeepAlive", False),
@@ -180,7 +184,10 @@ def build(
         certificates_reloaded=reader.flag("client.certReload", False),
         directory_autocreate=reader.flag("datadir.autocreate", True),
         prealloc_bytes=reader.integer("preAllocSize", 64 << 10, at_least=0) << 10,
+        log_bytes_max=max(0, reader.integer("txnLogSizeLimitInKb", -1)) << 10,
+        snapshot_compression="gz" if compression in ("gz", "snappy") else "",
         snap_count=reader.integer("snapCount", SNAP_COUNT_DEFAULT, at_least=2),
+        snap_log_bytes=max(0, reader.integer("snapSizeLimitInKb", 4 << 20)) << 10,
         # Fewer than three is raised to three, as there.
         snap_retain_count=max(3, reader.integer("autopurge.snapRetainCount", 3)),
         purge_interval_h=max(0, reader.integer("autopurge.purgeInterval", 0)),
@@ -204,6 +211,8 @@ def build(
         for key, so in config_keys.PROMISES.items()
         if merged.get(key, "false").lower() not in ("false", "no", "0", "-1", "")
     ]
+    if compression == "snappy":
+        warnings.append("snapshot.compression.method=snappy: snappy is only read, snapshots are written with gzip")
     near = {key: config_keys.nearest(key, reader.read) for key in unknown}
     meant = {key: known for key, known in near.items() if known is not None}
     config = replace(
@@ -255,6 +264,8 @@ def _throttle(reader: ConfigReader) -> ThrottleSettings:
 
 def _with_options(config: Config, options: Mapping[str, Any]) -> Config:
     given = {key: options[key] for key in ("host", "port") if options.get(key) is not None}
+    if options.get("words") is not None:
+        given["words"] = _words(options["words"])
     if options.get("data") is not None:
         given["data_dir"] = Path(options["data"])
         given["data_log_dir"] = None
@@ -272,11 +283,8 @@ def _masked(key: str, value: str) -> str:
     return "***" if any(each in key.lower() for each in _SECRETS) else value
 
 
-def _words(text: str, *, read_only_mode: bool) -> frozenset[str]:
-    """The whitelist; srvr is always in it, because zkServer.sh asks it, and isro where clients look for a server that
-    can write (source: FourLetterCommands.isEnabled).
-    """
-    names = ["srvr", *(["isro"] if read_only_mode else []), *(each.strip() for each in text.split(",") if each.strip())]
+def _words(text: str) -> frozenset[str]:
+    names = tuple(each.strip() for each in text.split(",") if each.strip())
     if any(name in ("*", "all") for name in names):
         return ALL_WORDS
     return frozenset(names)

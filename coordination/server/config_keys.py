@@ -50,10 +50,7 @@ IGNORED = frozenset(_ENSEMBLE.split()) | frozenset(_MACHINERY.split())
 
 PROMISES = {
     "db.autocreate": "an empty data directory is a new database",
-    "snapSizeLimitInKb": "snapshots are taken after snapCount txns, whatever their size",
-    "txnLogSizeLimitInKb": "a new log file begins with each snapshot",
     "sslQuorum": "there is no quorum to encrypt",
-    "snapshot.compression.method": "snapshots are written plain (compressed ones are read)",
     "throttled_op_wait_time": "no request is refused with -127; those that must wait do so in their sockets",
     "largeRequestThreshold": "requests are limited by jute.maxbuffer only",
     "largeRequestMaxBytes": "requests are limited by jute.maxbuffer only",
@@ -64,13 +61,12 @@ PROMISES = {
 
 _INTEGERS = """
 initLimit syncLimit connectToLearnerMasterLimit electionAlg observerMasterPort quorum.cnxn.threads.size
-multiAddress.reachabilityCheckTimeoutMs snapSizeLimitInKb txnLogSizeLimitInKb
+multiAddress.reachabilityCheckTimeoutMs
 """
 _FLAGS = """
 localSessionsEnabled localSessionsUpgradingEnabled quorumListenOnAllIPs syncEnabled standaloneEnabled sslQuorum
 portUnification sslQuorumReloadCertFiles quorum.auth.enableSasl quorum.auth.serverRequireSasl
 quorum.auth.learnerRequireSasl multiAddress.enabled multiAddress.reachabilityCheckEnabled readonlymode.enabled
-digest.enabled
 """
 INTEGERS, FLAGS = tuple(_INTEGERS.split()), tuple(_FLAGS.split())
 

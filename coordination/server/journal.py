@@ -31,6 +31,8 @@ _LEVEL_OF = {
     "slow_reader_closed": "warning",
     "log_repaired": "warning",
     "snapshot_passed_over": "warning",
+    "digest_mismatch": "warning",
+    "snapshot_ahead_of_log": "warning",
     "config_unknown_key": "warning",
     "config_without_effect": "warning",
     "slow_sync": "warning",
@@ -56,7 +58,7 @@ _PROVOKED = frozenset(
     )
 )
 PROVOKED_PER_S = 20
-_IN_HEX = frozenset(("session_id", "zxid", "client_zxid"))
+_IN_HEX = frozenset(("session_id", "zxid", "client_zxid", "log_zxid"))
 _MASKED = frozenset(("password", "credential", "digest", "token", "secret"))
 
 

@@ -119,6 +119,8 @@ async def _serve(
             config.data_log_dir,
             prealloc_bytes=config.prealloc_bytes,
             retain_count=config.snap_retain_count,
+            log_bytes_max=config.log_bytes_max,
+            compression=config.snapshot_compression,
         )
         log = store.log
         with garbage.loading():
@@ -158,7 +160,14 @@ async def _serve(
             if store is not None:
                 purge = config.purge_interval_h > 0
                 snapshots = Snapshotter(
-                    pipeline, store, writer, journal, disk, snap_count=config.snap_count, purge=purge
+                    pipeline,
+                    store,
+                    writer,
+                    journal,
+                    disk,
+                    snap_count=config.snap_count,
+                    snap_log_bytes=config.snap_log_bytes,
+                    purge=purge,
                 )
                 port.after_commit = snapshots.committed
                 nursery.start_soon(snapshots.run)
@@ -196,6 +205,7 @@ def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk
             journal.write("snapshot_passed_over", what=str(damaged))
         if restored.snapshot is not None:
             pipeline.load(restored.snapshot.sessions, restored.snapshot.acls, restored.snapshot.nodes(), restored.zxid)
+            pipeline.promised(restored.snapshot.digest)
             disk.snapshot_load_ms.observe(int((time.monotonic() - begin) * 1000))
         loaded = time.monotonic()
         for _, payload in restored.txns():

@@ -112,6 +112,7 @@ def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
     yield "outstanding_changes_queued", txns
     yield "outstanding_changes_removed", txns - readings.pipeline.outstanding if txns else 0
     yield "snapshot_error_count", readings.disk.snapshot_errors
+    yield "digest_mismatches_count", 0 if readings.pipeline.digest is None else readings.pipeline.digest.mismatches
     # Such an error ends this server: whoever can ask sees none.
     yield "unrecoverable_error_count", 0
 

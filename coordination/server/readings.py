@@ -24,6 +24,7 @@ from coordination.server.operator_settings import user_name
 from coordination.state.pipeline import Pipeline
 from coordination.state.sessions import EXPIRY_BUCKET_MS, Session
 from coordination.state.summary import Summary
+from coordination.state.tree_digest import ZxidDigest
 from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.wire import opcodes
 from coordination.wire.records import ConnectRequest
@@ -211,8 +212,6 @@ class Readings:
         pairs = [
             ("zookeeper.version", VERSION_LINE),
             ("host.name", system.nodename),
-            # What asks Apache ZooKeeper's looks for this key to see that there is an answer.
-            ("java.version", f"none: {sys.implementation.name} {sys.version.split()[0]}"),
             ("python.version", sys.version.split()[0]),
             ("python.implementation", sys.implementation.name),
             ("os.name", system.sysname),
@@ -274,6 +273,10 @@ class Readings:
 
     def ephemerals(self) -> dict[int, list[str]]:
         return {owner: list(paths) for owner, paths in self.pipeline.tree.ephemerals.items()}
+
+    def digests(self) -> list[ZxidDigest]:
+        """Of the tree, one of each 128 zxids; none where `digest.enabled` is off."""
+        return [] if self.pipeline.digest is None else self.pipeline.digest.history()
 
     # --- watches: those for data and existence, as the real server shows them
 

@@ -41,29 +41,40 @@ class Snapshotter:
         disk: Disk,
         *,
         snap_count: int,
+        snap_log_bytes: int = 0,
         purge: bool,
     ) -> None:
-        """`snap_count`: txns between snapshots at most (snapCount); `purge`: remove what retention does not need."""
+        """`snap_count`: txns between snapshots at most (snapCount); `snap_log_bytes`: bytes of log
+        (snapSizeLimitInKb; 0: any number); `purge`: remove what retention does not need.
+        """
         self._pipeline = pipeline
         self._store = store
         self._writer = writer
         self._journal = journal
         self._disk = disk
         self._snap_count = snap_count
+        self._snap_log_bytes = snap_log_bytes
         self._purge = purge
         self._due_at = 0
+        self._due_bytes: int | None = None
         self._wanted = trio.Event()
         self._taking = trio.Lock()
         self.schedule(store.newest_snapshot_zxid())
 
     def schedule(self, from_zxid: int) -> None:
-        """The next one comes half to one snapCount after this zxid: members of an ensemble do not all write at once."""
+        """The next one comes half to one snapCount after this zxid, or half to one `snap_log_bytes` of log after now:
+        members of an ensemble do not all write at once.
+        """
         half = self._snap_count // 2
         self._due_at = from_zxid + half + random.randrange(half + 1)
+        half = self._snap_log_bytes // 2
+        self._due_bytes = self._store.log.appended_bytes + half + random.randrange(half + 1) if half else None
 
     def committed(self) -> None:
-        """Called after every batch: costs one comparison."""
-        if self._pipeline.tree.last_zxid > self._due_at:
+        """Called after every batch: costs two comparisons."""
+        if self._pipeline.tree.last_zxid > self._due_at or (
+            self._due_bytes is not None and self._store.log.appended_bytes > self._due_bytes
+        ):
             self._wanted.set()
 
     async def run(self) -> None:
@@ -87,7 +98,9 @@ class Snapshotter:
         zxid = tree.last_zxid
         sessions = {session.id: session.timeout_ms for session in self._pipeline.sessions.by_id.values()}
         try:
-            snapshot = self._store.begin_snapshot(zxid, sessions, tree.acl_table(), tree.dump())
+            snapshot = self._store.begin_snapshot(
+                zxid, sessions, tree.acl_table(), tree.dump(), self._pipeline.zxid_digest
+            )
             try:
                 self._writer.aside(self._store.log.roll)  # so that old files can go as a whole
                 path = await _write(snapshot)

@@ -32,8 +32,7 @@ class Words:
             "dump": self._dump,
             "envi": self._envi,
             "gtmk": lambda: str(readings.trace_mask),
-            # The digests a server keeps of its tree; this one keeps none, as one with zookeeper.digest.enabled=false.
-            "hash": str,
+            "hash": lambda: "".join(f"{each.zxid:x}: {each.signed}\n" for each in readings.digests()),
             "isro": lambda: "rw",
             "mntr": self._mntr,
             "ruok": lambda: "imok",

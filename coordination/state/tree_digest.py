@@ -65,6 +65,11 @@ class ZxidDigest(NamedTuple):
     digest: int
     version: int = DIGEST_VERSION
 
+    @property
+    def signed(self) -> int:
+        """The digest as Java prints it."""
+        return self.digest - (1 << 64) if self.digest >> 63 else self.digest
+
 
 class Mismatch(NamedTuple):
     """After txn `zxid` the tree's digest is `found`, where `promised` was written down."""

@@ -65,9 +65,12 @@ _datasync = getattr(os, "fdatasync", os.fsync)
 class TxnLog:
     """The log of one server. `open` it; then `read`, then `append` and `sync`."""
 
-    def __init__(self, directory: Path, prealloc_bytes: int) -> None:
+    def __init__(self, directory: Path, prealloc_bytes: int, file_bytes_max: int) -> None:
         """For `open` only."""
         self.directory = directory
+        self.appended_bytes = 0
+        """Since the log was opened."""
+        self._file_bytes_max = file_bytes_max
         self.last_zxid = 0
         self.repairs: list[Repair] = []
         self._prealloc_bytes = prealloc_bytes
@@ -80,15 +83,16 @@ class TxnLog:
         self._prepared: tuple[int, int] | None = None  # descriptor, allocated bytes
 
     @classmethod
-    def open(cls, log_dir: Path, *, prealloc_bytes: int = DEFAULT_PREALLOC_BYTES) -> "TxnLog":
-        """Open the log kept in `log_dir`/version-2, creating the directory when absent.
+    def open(cls, log_dir: Path, *, prealloc_bytes: int = DEFAULT_PREALLOC_BYTES, file_bytes_max: int = 0) -> "TxnLog":
+        """Open the log kept in `log_dir`/version-2, creating the directory when absent. A file that a sync finds larger
+        than `file_bytes_max` (txnLogSizeLimitInKb; 0: any size) is finished: the next record begins a new one.
 
         Cuts a torn tail and drops empty newest files (listed in `.repairs`, to be logged). Raises LogDamagedError when
         good records lie behind a bad one, StorageError when the directory cannot be used. Only the newest file is
         checked here; `read` checks what it reads.
         """
         assert prealloc_bytes >= 0
-        log = cls(log_dir / VERSION_DIRECTORY, prealloc_bytes)
+        log = cls(log_dir / VERSION_DIRECTORY, prealloc_bytes, file_bytes_max)
         with _wrapped("open the transaction log in", log.directory):
             log.directory.mkdir(parents=True, exist_ok=True)
             (log.directory / _PREPARED_NAME).unlink(missing_ok=True)
@@ -165,6 +169,7 @@ class TxnLog:
         except OSError as error:
             raise self._fail("write to", error) from error
         self._position += len(batch)
+        self.appended_bytes += len(batch)
         self.last_zxid = last
 
     def sync(self) -> None:
@@ -179,6 +184,8 @@ class TxnLog:
         except OSError as error:
             raise self._fail("sync", error) from error
         self._dirty = False
+        if 0 < self._file_bytes_max < self._position:
+            self.roll()
 
     def roll(self) -> None:
         """Finish this file (synced, its unused preallocation given back); the next record begins a new one."""

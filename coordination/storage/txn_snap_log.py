@@ -115,13 +115,14 @@ class TxnSnapLog:
         *,
         prealloc_bytes: int = DEFAULT_PREALLOC_BYTES,
         retain_count: int = MIN_RETAIN_COUNT,
+        log_bytes_max: int = 0,
         compression: str = "",
     ) -> "TxnSnapLog":
         """Lock and open the directories (dataDir, dataLogDir of zoo.cfg; logs lie with the snapshots when there is only
         one).
 
-        `retain_count` is autopurge.snapRetainCount, at least 3 as in ZooKeeper; `compression` that of new snapshots, ""
-        or "gz". DirectoryLockedError, LogDamagedError, StorageError.
+        `retain_count` is autopurge.snapRetainCount, at least 3 as in ZooKeeper; `log_bytes_max` as in TxnLog.open;
+        `compression` that of new snapshots, "" or "gz". DirectoryLockedError, LogDamagedError, StorageError.
         """
         log_dir = log_dir or data_dir
         with ExitStack() as locks:
@@ -137,7 +138,7 @@ class TxnSnapLog:
                 raise StorageError(
                     f"cannot use {snap_directory}: {error.strerror}. Check owner, mode and room."
                 ) from error
-            log = TxnLog.open(log_dir, prealloc_bytes=prealloc_bytes)
+            log = TxnLog.open(log_dir, prealloc_bytes=prealloc_bytes, file_bytes_max=log_bytes_max)
             retain_count = max(retain_count, MIN_RETAIN_COUNT)
             return cls(snap_directory, log, locks.pop_all(), retain_count, log.repairs, compression)
 
