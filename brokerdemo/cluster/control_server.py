@@ -26,6 +26,8 @@ from brokerdemo.cluster.layout import Layout
 REQUEST_MAX_BYTES = 1 << 20
 REQUEST_WITHIN_S = 10
 MUST_FINISH = frozenset({"down", "restart"})
+WITHIN_MS = 30_000.0
+"""How long a verb waits for its effect when nobody says."""
 
 Verb = Callable[["Conversation", dict[str, Any]], Awaitable[Any]]
 

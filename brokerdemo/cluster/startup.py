@@ -23,7 +23,7 @@ from brokerdemo.cluster.elsewhere import Elsewhere
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.cluster.launcher import DEFAULT_BASE_PORT, DEFAULT_COORDINATION_PORT, TopicSpec
 from brokerdemo.cluster.members import Member, start_failed
-from brokerdemo.cluster.settings_verbs import SettingsVerbs
+from brokerdemo.cluster.topic_verbs import TopicVerbs
 
 if TYPE_CHECKING:
     from brokerdemo.cluster.supervisor import Supervisor
@@ -224,21 +224,21 @@ class Startup:
         wanted = self._options.topics
         if wanted is None:
             wanted = (TopicSpec(name="demo", partitions=6, rf=min(3, len(self._options.ids))),)
-        settings = SettingsVerbs(self._sup)
+        topics = TopicVerbs(self._sup)
         made: list[dict[str, Any]] = []
         for topic in wanted:
             try:
-                await settings.create_topic(topic.name, topic.partitions, topic.rf)
+                await topics.create_topic(topic.name, topic.partitions, topic.rf)
             except ClusterError as error:
                 if error.code != Code.CONFLICT:
                     raise
                 # Kept data, or another host's topic.
                 there = [key for key in self._sup.service.last_picture.partitions if key[0] == topic.name]
-                await settings.wait_led(topic.name, len(there), since)
+                await topics.wait_led(topic.name, len(there), since)
                 made.append({"name": topic.name, "partitions": len(there), "existed": True})
                 await self._step(f"topic {topic.name}", f"{len(there)} partitions, was there already, all led")
                 continue
-            await settings.wait_led(topic.name, topic.partitions, since)
+            await topics.wait_led(topic.name, topic.partitions, since)
             self._marks["led"] = time.monotonic_ns()
             made.append({"name": topic.name, "partitions": topic.partitions, "rf": topic.rf})
             await self._step(f"topic {topic.name}", f"{topic.partitions} partitions, rf {topic.rf}, all led")

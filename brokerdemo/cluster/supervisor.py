@@ -27,19 +27,22 @@ import trio
 
 import brokerdemo
 from brokerdemo.cluster import control, control_server, errors, layout, znode_view
-from brokerdemo.cluster.cluster_verbs import ClusterVerbs
+from brokerdemo.cluster.config_verbs import ConfigVerbs
 from brokerdemo.cluster.control_server import ControlServer
 from brokerdemo.cluster.coordinator import Coordinator
 from brokerdemo.cluster.errors import ClusterError, Code
 from brokerdemo.cluster.event_log import EventLog
+from brokerdemo.cluster.event_verbs import EventVerbs
 from brokerdemo.cluster.faults import Faults
 from brokerdemo.cluster.launcher import UpOptions, already_running
 from brokerdemo.cluster.members import Host
+from brokerdemo.cluster.process_verbs import ProcessVerbs
 from brokerdemo.cluster.processes import ForkServer, start_time
 from brokerdemo.cluster.refusals import Refusals
 from brokerdemo.cluster.service import Service
-from brokerdemo.cluster.settings_verbs import SettingsVerbs
 from brokerdemo.cluster.startup import Startup
+from brokerdemo.cluster.status_verbs import StatusVerbs
+from brokerdemo.cluster.topic_verbs import TopicVerbs
 
 GRACE_S = 5.0
 KEEP_MARK = "KEEP"
@@ -113,9 +116,9 @@ class Supervisor:
                 self.nursery.start_soon(self._serve_zygote)
                 self.nursery.start_soon(self.log.write)
                 self.nursery.start_soon(self._signals)
-                server = ControlServer(
-                    {**ClusterVerbs(self).verbs(), **SettingsVerbs(self).verbs()}, {"down": self.end}
-                )
+                rooms = (StatusVerbs, ProcessVerbs, EventVerbs, ConfigVerbs, TopicVerbs)
+                verbs = {name: verb for room in rooms for name, verb in room(self).verbs().items()}
+                server = ControlServer(verbs, {"down": self.end})
                 self.nursery.start_soon(self._serve_control, server, listener)
                 self.nursery.start_soon(self._launch, launch)
                 await self._stopped.wait()

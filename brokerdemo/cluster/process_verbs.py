@@ -1,14 +1,12 @@
-"""Cluster verbs: status, faults, restart, down, events, timeline, for the control socket.
+"""Process verbs: kill, pause, resume, restart, down, and what they can be aimed at, for the control socket.
 
 In: a request's arguments. Out: streamed steps and a result (`control.VERBS` says which). Acts through the
-supervisor's parts: `faults` sends signals, `host` holds the members, `log` the events. Decides nothing about the
-cluster itself.
+supervisor's parts: `faults` sends signals, `host` holds the members, `log` says what came of it. Decides nothing about
+the cluster itself.
 
 (1) An answer comes when the effect was observed, not when the signal was sent.
-(2) `status` always answers: what cannot be read now is shown as last known, and said to be so.
 """
 
-import os
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -16,109 +14,35 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from brokerdemo.cluster import targets as target_grammar
-from brokerdemo.cluster.control_server import Arguments, Conversation, Verb
+from brokerdemo.cluster.control_server import WITHIN_MS, Arguments, Conversation, Verb
 from brokerdemo.cluster.errors import ClusterError, Code
-from brokerdemo.cluster.event_log import FellBehindError
 from brokerdemo.cluster.faults import SIGNALS, overdue
 from brokerdemo.cluster.members import Member, start_failed
-from brokerdemo.cluster.processes import rss_bytes
 from brokerdemo.cluster.targets import COORDINATOR, Target, View
 from brokerdemo.cluster.znode_view import Picture
-from brokerdemo.observe.events import matches
 from brokerdemo.observe.timeline import FaultTimeline
 
 if TYPE_CHECKING:
     from brokerdemo.cluster.supervisor import Supervisor
 
-STATUS_SCHEMA = "brokerdemo.status/1"
-WITHIN_MS = 30_000.0
 GRACE_S = 5.0
 
 
-class ClusterVerbs:
-    """The verbs that are about processes and events."""
-
+class ProcessVerbs:
     def __init__(self, supervisor: "Supervisor") -> None:
         self._sup = supervisor
 
     def verbs(self) -> dict[str, Verb]:
         return {
-            "ping": self.ping,
-            "status": self.status,
             "targets": self.targets,
             "kill": self.kill,
             "pause": self.pause,
             "resume": self.resume,
             "restart": self.restart,
             "down": self.down,
-            "events": self.events,
-            "timeline": self.timeline,
-            "await": self.await_event,
-            "emit": self.emit,
         }
 
-    # -- looking -----------------------------------------------------------------------------------------------------
-
-    async def ping(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        sup = self._sup
-        return {
-            "cluster": sup.options.name,
-            "pid": os.getpid(),
-            "uptime_ms": sup.uptime_ms(),
-            "zygote_pid": sup.zygote_pid,
-        }
-
-    async def status(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        sup = self._sup
-        picture, fresh = await sup.service.picture_if_any()
-        controller = picture.controller
-        found: dict[str, Any] = {
-            "schema": STATUS_SCHEMA,
-            "cluster": sup.options.name,
-            "uptime_ms": sup.uptime_ms(),
-            "coordination": {
-                "connect": sup.host.connect,
-                "mode": "embedded" if sup.embedded else "external",
-                "state": "connected" if fresh else "unreachable",
-                "pid": sup.coordinator.child.pid if sup.coordinator and sup.coordinator.child else None,
-            },
-            "controller": {"id": controller[0], "epoch": controller[1]} if controller else {"id": None, "epoch": None},
-            "brokers": self._brokers(picture, fresh),
-            "topics": picture.topics_json(),
-            "session_timeout_ms": sup.faults.session_timeout_ms,
-            "certificates": sup.options.certificates,
-            "last_seq": sup.log.last_seq,
-            "last_fault": sup.faults.last.fault if sup.faults.last else None,
-            "supervisor": {"pid": os.getpid(), "zygote_pid": sup.zygote_pid, "rss_mib": _mib(os.getpid())},
-            "problems": list(picture.problems),
-            "config_rejected": sup.refusals.now(picture.unreadable if fresh else None),
-            "as_of_ms": round((time.monotonic_ns() - picture.read_ns) / 1e6, 3) if not fresh else 0.0,
-        }
-        return found
-
-    def _brokers(self, picture: Picture, fresh: bool) -> list[dict[str, Any]]:
-        members = self._sup.host.members
-        found = []
-        for broker in sorted(members.keys() | picture.workers.keys()):
-            member, registered = members.get(broker), picture.workers.get(broker)
-            entry: dict[str, Any] = {
-                "id": broker,
-                "state": state_of(member, registered is not None if fresh else None),
-                "pid": member.child.pid if member and member.child and member.child.alive else None,
-                "host": registered[0].host if registered else (self._sup.options.advertise or self._sup.options.host),
-                "port": registered[0].port if registered else (member.port if member else 0),
-                "epoch": registered[1] if registered else None,
-                "rack": registered[0].rack if registered else (member.options.get("rack", "") if member else ""),
-                "leads": len(picture.led_by(broker)),
-                "follows": len(picture.followed_by(broker)),
-                "out_of_sync": picture.out_of_sync(broker),
-                "local": member is not None,
-            }
-            if member is not None and member.child is not None and member.child.alive:
-                entry["uptime_ms"] = round((time.monotonic_ns() - member.child.started_ns) / 1e6, 1)
-                entry["rss_mib"] = _mib(member.child.pid)
-            found.append(entry)
-        return found
+    # -- whom -------------------------------------------------------------------------------------------------------
 
     async def targets(self, talk: Conversation, said: dict[str, Any]) -> Any:
         picture, _fresh = await self._sup.service.picture_if_any()
@@ -311,91 +235,3 @@ class ClusterVerbs:
         ask = Arguments("down", said)
         force, keep_data = ask.flag("force"), ask.flag("keep_data")
         return await self._sup.stop(force=force, keep_data=keep_data, reason="down", say=talk.step)
-
-    # -- events ------------------------------------------------------------------------------------------------------
-
-    def _since(self, said: dict[str, Any], default: int) -> int:
-        since = said.get("since")
-        if since is None:
-            return default
-        if since == "last-fault":
-            last = self._sup.faults.last
-            return last.injected["seq"] - 1 if last is not None else 0
-        if isinstance(since, int) and not isinstance(since, bool) and since >= 0:
-            return since
-        raise ClusterError(
-            Code.USAGE, f"since={since!r} is neither a seq nor last-fault", "", "brokerdemo events --since last-fault"
-        )
-
-    async def events(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        ask = Arguments("events", said)
-        follow = ask.flag("follow")
-        log = self._sup.log
-        # Without `since` a follower starts now, and one that does not follow gets no more than where now is.
-        since = self._since(said, log.last_seq)
-        if follow:
-            async for record in log.follow(since):
-                await talk.send(b'{"event":' + record.line + b"}\n")
-        upto = log.last_seq
-        wanted = max(since + 1, log.first_seq)
-        if wanted <= upto:
-            async for record in log.follow(wanted - 1):
-                await talk.send(b'{"event":' + record.line + b"}\n")
-                if record.event["seq"] >= upto:
-                    break
-        return {"last_seq": upto, "first_seq": log.first_seq}
-
-    async def timeline(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        fault = self._sup.faults.get(Arguments("timeline", said).text("fault", "last"))
-        return {**fault.report(), "events": self._sup.log.kept(fault.injected["seq"] - 1)[:500]}
-
-    async def await_event(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        ask = Arguments("await", said)
-        pattern = ask.mapping("event", required=True)
-        within_ms = ask.ms("within_ms", WITHIN_MS)
-        assert within_ms is not None
-        try:
-            with trio.move_on_after(within_ms / 1000):
-                async for record in self._sup.log.follow(self._since(said, self._sup.log.last_seq)):
-                    if matches(record.event, pattern):
-                        return {"event": record.event}
-        except FellBehindError:
-            raise
-        last = ", ".join(f"{e.get('source')} {e['event']}" for e in self._sup.log.kept(self._sup.log.last_seq - 10))
-        raise ClusterError(
-            Code.TIMED_OUT,
-            f"no event {pattern} within {within_ms:.0f} ms",
-            f"the last ones were: {last}",
-            "brokerdemo events -f",
-        )
-
-    async def emit(self, talk: Conversation, said: dict[str, Any]) -> Any:
-        event = Arguments("emit", said).mapping("event", required=True)
-        if not isinstance(event.get("event"), str) or not event["event"]:
-            raise ClusterError(Code.USAGE, "an event needs a name", 'its field "event"', "")
-        t_ns = event.get("t_ns")
-        own = {"source": "runner", "t_ns": t_ns if isinstance(t_ns, int) else time.monotonic_ns()}
-        kept = self._sup.log.append({**own, **{k: v for k, v in event.items() if k not in ("seq", "t_ns")}})
-        return {"seq": kept["seq"]}
-
-
-def state_of(member: Member | None, registered: bool | None) -> str:
-    """live, suspect, dead or paused. `registered` None: the znodes cannot be read now.
-
-    suspect = process and registration disagree: it runs and is not registered (starting, or fenced and on its way
-    back), or its process is gone or about to be and the service does not know yet (its session has not timed out).
-    """
-    if member is None:
-        return "live"  # on another host: its registration is what is known of it
-    if registered is None:
-        registered = member.registered
-    if member.paused:
-        return "paused"
-    if member.alive:
-        return "live" if registered and not member.doomed else "suspect"
-    return "suspect" if registered else "dead"
-
-
-def _mib(pid: int) -> float | None:
-    found = rss_bytes(pid)
-    return None if found is None else round(found / 2**20, 1)
