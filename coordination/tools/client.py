@@ -16,7 +16,8 @@ from coordination.errors import KeeperError, LocalProtocolError, NoNodeError, No
 from coordination.tools import answers
 from coordination.tools.answers import ReadResult, WriteResult
 from coordination.tools.connect_string import ConnectString
-from coordination.tools.connection import Connection, Pending, State
+from coordination.tools.connection import Connection, State
+from coordination.tools.pending import Pending
 from coordination.tools.watch_table import Event
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, Acl, Stat

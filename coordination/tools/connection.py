@@ -21,23 +21,22 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import NamedTuple, Self
+from typing import Self
 
-from coordination import errors
 from coordination.errors import (
     AuthFailedError,
     ConnectionLossError,
     KeeperError,
     NoNodeError,
-    OperationTimeoutError,
     RemoteProtocolError,
     SessionExpiredError,
 )
 from coordination.tools.connect_string import ConnectString
-from coordination.tools.dial import DIAL_TIMEOUT_S, LostError, attach, reason_of
+from coordination.tools.dial import DIAL_TIMEOUT_S, LostError, attach, reason_of, received, send_some
+from coordination.tools.pending import Pending, Reply
 from coordination.tools.watch_table import Event, WatchTable
 from coordination.wire import opcodes
 from coordination.wire.frames import FrameBuffer
@@ -68,43 +67,6 @@ class State(Enum):
     @property
     def is_alive(self) -> bool:
         return self in (State.CONNECTING, State.CONNECTED, State.CONNECTEDREADONLY)
-
-
-class Reply(NamedTuple):
-    zxid: int
-    buffer: bytes
-    start: int
-    end: int
-
-
-class Pending:
-    """A request on its way."""
-
-    def __init__(self, path: str, watch: tuple[str, str] | None = None) -> None:
-        self.watch = watch
-        """(kind, path for the server) of the watch that the request sets, if any."""
-        self._done = threading.Event()
-        self._path = path
-        self._reply: Reply | None = None
-        self._error: Exception | None = None
-
-    def settle(self, reply: Reply | None = None, error: Exception | None = None) -> None:
-        self._reply, self._error = reply, error
-        self._done.set()
-
-    def settle_code(self, code: int) -> None:
-        self.settle(error=errors.from_code(code, self._path))
-
-    def wait(self, timeout_s: float | None = None) -> Reply:
-        """The reply; raises what the server or the network said instead, OperationTimeoutError when nobody did."""
-        if not self._done.wait(timeout_s):
-            raise OperationTimeoutError(
-                self._path, f"no answer within {timeout_s:g} s; the operation may have been executed"
-            )
-        if self._error is not None:
-            raise self._error
-        assert self._reply is not None
-        return self._reply
 
 
 class Connection:
@@ -293,13 +255,13 @@ class Connection:
                     out += b"".join(self._outgoing)
                     self._outgoing.clear()
                 if out:
-                    out = _send_some(sock, out)
+                    out = send_some(sock, out)
                     sent = now
                 selector.modify(sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if out else 0))
                 selector.select(max(0.0, min(sent + ping_s, heard + dead_s) - time.monotonic()))
                 with suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
-                for chunk in _received(sock):
+                for chunk in received(sock):
                     heard = time.monotonic()
                     for buffer, start, end in frames.frames(chunk):
                         self._receive(buffer, start, end)
@@ -382,24 +344,3 @@ class Connection:
     def _wake(self) -> None:
         with self._lock, suppress(OSError):  # a full pipe wakes as well; a closed one has nobody to wake
             os.write(self._wake_write, b"w")
-
-
-def _send_some(sock: socket.socket, out: bytes) -> bytes:
-    try:
-        return out[sock.send(out) :]
-    except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-        return out
-
-
-def _received(sock: socket.socket) -> Iterator[bytes]:
-    """What is there to read, all of it: TLS may hold bytes that no selector shows."""
-    while True:
-        try:
-            chunk = sock.recv(1 << 16)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return
-        if not chunk:
-            raise LostError("the server closed the connection")
-        yield chunk
-        if len(chunk) < 1 << 16 and not isinstance(sock, ssl.SSLSocket):
-            return

@@ -1,7 +1,9 @@
-"""From an address to a session: connect, TLS, handshake; each step blocking, and over within seconds.
+"""From an address to a session: connect, TLS, handshake, each step blocking and over within seconds; then, without
+blocking, what the socket takes and gives, plain or TLS.
 
-In: an address and a ConnectRequest.  Out: a socket with the session attached, and the server's answer; or why not.
-Knows nothing of what comes after.  Answers to the connecting part of ZooKeeper's ClientCnxn and ClientCnxnSocket.
+In: an address and a ConnectRequest; bytes.  Out: a socket with the session attached, and the server's answer; or why
+not; bytes.
+Knows nothing of what the bytes say.  Answers to the connecting part of ZooKeeper's ClientCnxn and ClientCnxnSocket.
 
 (1) Whatever is wrong, no socket is left open.
 (2) A stranger is told apart from a server: the reason says what it answered.
@@ -9,6 +11,7 @@ Knows nothing of what comes after.  Answers to the connecting part of ZooKeeper'
 
 import socket
 import ssl
+from collections.abc import Iterator
 
 from coordination.errors import SessionExpiredError
 from coordination.wire.records import ConnectRequest, ConnectResponse, decode_connect_response
@@ -56,6 +59,28 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
     return str(error)
+
+
+def send_some(sock: socket.socket, out: bytes) -> bytes:
+    """Send what the socket takes now; what it did not take."""
+    try:
+        return out[sock.send(out) :]
+    except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        return out
+
+
+def received(sock: socket.socket) -> Iterator[bytes]:
+    """What is there to read, all of it: TLS may hold bytes that no selector shows."""
+    while True:
+        try:
+            chunk = sock.recv(1 << 16)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        if not chunk:
+            raise LostError("the server closed the connection")
+        yield chunk
+        if len(chunk) < 1 << 16 and not isinstance(sock, ssl.SSLSocket):
+            return
 
 
 def _answer(sock: socket.socket) -> ConnectResponse:

@@ -14,8 +14,8 @@ from coordination.errors import NoNodeError
 from coordination.paths import join
 from coordination.tools import words
 from coordination.tools.client import Client
-from coordination.tools.connection import Pending
 from coordination.tools.java_options import Options
+from coordination.tools.pending import Pending
 from coordination.tools.verb import Call, Verb, VerbError
 from coordination.wire import opcodes
 

@@ -17,8 +17,8 @@ from coordination.errors import KeeperError, NoNodeError, RuntimeInconsistencyEr
 from coordination.paths import join
 from coordination.tools import answers, words
 from coordination.tools.client import Client, check_path
-from coordination.tools.connection import Pending
 from coordination.tools.java_options import Options
+from coordination.tools.pending import Pending
 from coordination.tools.verb import Call, Verb, VerbError
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, Acl
