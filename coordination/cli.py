@@ -86,7 +86,7 @@ def _serve(options: argparse.Namespace) -> int:
     from coordination.server.main import run
 
     try:
-        journal = open_journal(config.log, options.log_level)
+        journal = open_journal(config.log, options.log_level, config.audit)
     except ConfigError as error:
         print(f"Cannot use the settings: {error.located(places)}", file=sys.stderr)
         return EXIT_USAGE

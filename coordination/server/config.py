@@ -139,10 +139,14 @@ def build(
     only_secure = secure and not reader.has("clientPort")
     named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
     try:
-        auth = auth_settings.read(named, jaas_text=jaas_text, secure=secure)
+        speaks_tls = secure or reader.flag("client.portUnification", False)
+        auth = auth_settings.read(named, jaas_text=jaas_text, secure=speaks_tls)
     except auth_settings.AuthSettingsError as error:
         raise ConfigError(str(error)) from None
     audit = audit_settings(reader)
+    read_only_mode = reader.flag("readonlymode.enabled", False)
+    whitelist, given_words = reader.text("4lw.commands.whitelist", ""), options.get("words")
+    words = _words(whitelist if given_words is None else given_words, read_only_mode=read_only_mode)
     pipeline = Settings(
         tick_time_ms=tick_ms,
         min_session_timeout_ms=least,
@@ -154,6 +158,7 @@ def build(
         auth=auth,
         reconfig_enabled=reader.flag("reconfigEnabled", False),
         digest_enabled=reader.flag("digest.enabled", False),
+        awaits_trace_mask="stmk" in words,
         container_never_used_ms=reader.integer("znode.container.maxNeverUsedIntervalMs", 0, at_least=0),
         containers_per_minute=reader.integer("znode.container.maxPerMinute", 10_000, at_least=1, at_most=60_000_000),
         connection_throttle=_throttle(reader),
@@ -171,11 +176,11 @@ def build(
         data_dir=Path(data) if data else None,
         data_log_dir=Path(data_log) if data_log else None,
         pipeline=pipeline,
-        max_client_connections=reader.integer("maxClientCnxns", 60, at_least=0),
-        max_connections=reader.integer("maxCnxns", 0, at_least=0),
+        max_client_connections=max(0, reader.integer("maxClientCnxns", 60)),
+        max_connections=max(0, reader.integer("maxCnxns", 0)),
         # Both stop reading from clients; ZooKeeper's throttler does so before its queue, the limit behind it.
         outstanding_max=min(reader.integer("globalOutstandingLimit", 10_000, at_least=1), requests_max),
-        words=_words(reader.text("4lw.commands.whitelist", "srvr")),
+        words=words,
         force_sync=reader.flag("forceSync", True),
         listen_backlog=reader.integer("clientPortListenBacklog", -1, at_least=-1),
         keep_alive=reader.flag("clientTcpKeepAlive", False),
@@ -264,8 +269,6 @@ def _throttle(reader: ConfigReader) -> ThrottleSettings:
 
 def _with_options(config: Config, options: Mapping[str, Any]) -> Config:
     given = {key: options[key] for key in ("host", "port") if options.get(key) is not None}
-    if options.get("words") is not None:
-        given["words"] = _words(options["words"])
     if options.get("data") is not None:
         given["data_dir"] = Path(options["data"])
         given["data_log_dir"] = None
@@ -283,8 +286,11 @@ def _masked(key: str, value: str) -> str:
     return "***" if any(each in key.lower() for each in _SECRETS) else value
 
 
-def _words(text: str) -> frozenset[str]:
-    names = tuple(each.strip() for each in text.split(",") if each.strip())
+def _words(text: str, *, read_only_mode: bool) -> frozenset[str]:
+    """The whitelist; srvr is always in it, because zkServer.sh asks it, and isro where clients look for a server that
+    can write (source: FourLetterCommands.isEnabled).
+    """
+    names = ["srvr", *(["isro"] if read_only_mode else []), *(each.strip() for each in text.split(",") if each.strip())]
     if any(name in ("*", "all") for name in names):
         return ALL_WORDS
     return frozenset(names)

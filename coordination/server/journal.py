@@ -28,6 +28,8 @@ _LEVEL_OF = {
     "quota_exceeded": "warning",
     "request_refused": "warning",
     "tls_refused": "warning",
+    "tls_reload_failed": "error",
+    "purge_failed": "error",
     "slow_reader_closed": "warning",
     "log_repaired": "warning",
     "snapshot_passed_over": "warning",
@@ -90,18 +92,27 @@ class _Told:
 
 class Journal:
     def __init__(
-        self, level: str = "info", stream: TextIO | None = None, *, sinks: Sequence[Sink] | None = None
+        self,
+        level: str = "info",
+        stream: TextIO | None = None,
+        *,
+        sinks: Sequence[Sink] | None = None,
+        apart: Mapping[str, Sink] | None = None,
     ) -> None:
-        """`sinks`: None for JSON lines of at least `level` on `stream`, by default stderr."""
+        """`sinks`: None for JSON lines of at least `level` on `stream`, by default stderr.  `apart`: events that go to
+        a place of their own, whatever their level.
+        """
         self._sinks = [stream_sink(level, stream, as_json)] if sinks is None else list(sinks)
         least = min((sink.least for sink in self._sinks), default=len(LEVELS))
         self._levels: Mapping[str, int] = {event: LEVELS.index(level) for event, level in _LEVEL_OF.items()}
         self._least = least
+        self._apart = {} if apart is None else apart
         self._provoked: dict[str, _Told] = {event: _Told() for event in _PROVOKED}
 
     def write(self, event: str, **fields: Any) -> None:
         level = self._levels.get(event, 1)
-        if level < self._least:
+        apart = self._apart.get(event)
+        if level < self._least and apart is None:
             return
         time_ms = int(time.time() * 1000)
         provoked = self._provoked.get(event)
@@ -113,7 +124,7 @@ class Journal:
         line = {"time_ms": time_ms, "level": LEVELS[level], "event": event}
         for key, value in fields.items():
             line[key] = "***" if key in _MASKED else f"0x{value:x}" if key in _IN_HEX else value
-        for sink in self._sinks:
+        for sink in self._sinks if apart is None else (apart,):
             if level >= sink.least:
                 try:
                     sink.write(sink.render(line) + "\n")

@@ -15,25 +15,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coordination.server.config import ConfigError, LogSettings
+from coordination.server.config import AuditSettings, ConfigError, LogSettings
 from coordination.server.journal import LEVELS, Journal, Sink, as_json, stream_sink
+from coordination.state.audit import AUDIT
 
 
-def open_journal(settings: LogSettings, level: str = "info") -> Journal:
-    """`level`: of the console, where the settings do not name one.  ConfigError: the file cannot be opened."""
+def open_journal(settings: LogSettings, level: str = "info", audit: AuditSettings | None = None) -> Journal:
+    """`level`: of the console, where the settings do not name one.  ConfigError: a file cannot be opened."""
     console = settings.console_level or (level if settings.file is None else "error")
     render = _key_value() if sys.stderr.isatty() else as_json
     sinks = [stream_sink(console, None, render)]
     if settings.file is not None:
-        try:
-            file = RotatingFile(settings.file, settings.file_bytes_max, settings.file_count)
-        except OSError as error:
-            raise ConfigError(
-                f"the log file {settings.file} cannot be opened: {error.strerror}. "
-                "Check log.file and log.dir (or --log-file)."
-            ) from None
+        file = _open(
+            settings.file, settings.file_bytes_max, settings.file_count, "log.file and log.dir (or --log-file)"
+        )
         sinks.append(Sink(LEVELS.index(settings.level), _json(), file.write))
-    return Journal(sinks=sinks)
+    apart: dict[str, Sink] = {}
+    if audit is not None and audit.file is not None:
+        file = _open(audit.file, audit.file_bytes_max, audit.file_count, "auditlog.file and log.dir")
+        apart[AUDIT] = Sink(0, _json(), file.write)
+    return Journal(sinks=sinks, apart=apart)
+
+
+def _open(path: Path, bytes_max: int, count: int, keys: str) -> "RotatingFile":
+    try:
+        return RotatingFile(path, bytes_max, count)
+    except OSError as error:
+        raise ConfigError(f"the log file {path} cannot be opened: {error.strerror}. Check {keys}.") from None
 
 
 def _json() -> Callable[[dict[str, Any]], str]:

@@ -9,25 +9,31 @@ The only place that knows everything; decides nothing about requests.  Answers t
 """
 
 import os
+import random
 import signal
 import sys
 import time
+from pathlib import Path
 
 import trio
 
-from coordination.server import garbage, tls
+from coordination.server import garbage
 from coordination.server.client import Listener
+from coordination.server.client_listeners import close_all, open_listeners, renew_certificates
 from coordination.server.client_port import ClientPort
 from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
-from coordination.server.listening import PortTakenError, listen
+from coordination.server.listening import PortTakenError
 from coordination.server.log_writer import LogWriter
+from coordination.server.operator_settings import user_name
 from coordination.server.operators import OperatorPorts, operator_ports, start_http
 from coordination.server.readings import Disk, Readings
 from coordination.server.snapshots import Snapshotter, write_first
 from coordination.server.words import Words
+from coordination.state.audit import AUDIT, INVOKED, SERVER_START, SERVER_STOP, SUCCESS
 from coordination.state.pipeline import Pipeline
 from coordination.storage import LogWriteError, MemoryLog, StorageError, TransactionLog, TxnSnapLog
+from coordination.storage.txn_log import VERSION_DIRECTORY
 
 EXIT_OK, EXIT_SETTINGS, EXIT_STORAGE, EXIT_PORT = 0, 2, 5, 6
 
@@ -39,17 +45,14 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
     _raise_file_limit()
     listeners: list[Listener] = []
     try:
-        if config.port is not None:
-            listeners.append(Listener(listen(config.host, config.port, config.listen_backlog)))
-        if config.secure_port is not None:
-            listeners.append(_listen_securely(config, config.secure_port))
+        listeners = open_listeners(config)
         operators = operator_ports(config)
     except PortTakenError as error:
-        _close_all(listeners)
+        close_all(listeners)
         print(error, file=sys.stderr)
         return EXIT_PORT
     except ConfigError as error:
-        _close_all(listeners)
+        close_all(listeners)
         print(f"Cannot use the settings: {error.located(config.places)}", file=sys.stderr)
         return EXIT_SETTINGS
     try:
@@ -66,7 +69,7 @@ def run(config: Config, *, ready_fd: int | None = None, journal: Journal | None 
         print(reason, file=sys.stderr)
         return EXIT_STORAGE
     finally:
-        _close_all(listeners)
+        close_all(listeners)
         operators.close()
 
 
@@ -74,20 +77,6 @@ def _innermost(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _listen_securely(config: Config, port: int) -> Listener:
-    try:
-        settings = tls.settings_from(config.ssl)
-        context = tls.server_context(settings)
-    except tls.TlsError as error:
-        raise ConfigError(str(error)) from None
-    return Listener(listen(config.secure_host, port, config.listen_backlog), context, settings.verify_client_host)
-
-
-def _close_all(listeners: list[Listener]) -> None:
-    for listener in listeners:
-        listener.sock.close()
 
 
 def _raise_file_limit() -> None:
@@ -101,7 +90,7 @@ def _raise_file_limit() -> None:
 async def _serve(
     config: Config, listeners: list[Listener], operators: OperatorPorts, ready_fd: int | None, journal: Journal
 ) -> int:
-    pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000)
+    pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000, random.random)
     pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
     for key in config.ignored:
         meant = {"did_you_mean": config.meant[key]} if key in config.meant else {}
@@ -114,6 +103,8 @@ async def _serve(
     disk = Disk()
     log: TransactionLog = MemoryLog()
     if config.data_dir is not None:
+        if not config.directory_autocreate:
+            _must_be_there(config.data_dir, config.data_log_dir or config.data_dir)
         store = TxnSnapLog.open(
             config.data_dir,
             config.data_log_dir,
@@ -143,6 +134,8 @@ async def _serve(
         connections_max=config.max_connections,
         outstanding_max=config.outstanding_max,
         sessionless_ms=config.sessionless_ms,
+        handshakes_max=config.handshakes_max,
+        keep_alive=config.keep_alive,
     )
     numbers = [each.sock.getsockname()[1] for each in listeners]
     readings = Readings(
@@ -158,7 +151,6 @@ async def _serve(
     try:
         async with trio.open_nursery() as nursery:
             if store is not None:
-                purge = config.purge_interval_h > 0
                 snapshots = Snapshotter(
                     pipeline,
                     store,
@@ -167,25 +159,43 @@ async def _serve(
                     disk,
                     snap_count=config.snap_count,
                     snap_log_bytes=config.snap_log_bytes,
-                    purge=purge,
                 )
                 port.after_commit = snapshots.committed
                 nursery.start_soon(snapshots.run)
+                if config.purge_interval_h > 0:
+                    nursery.start_soon(snapshots.purge_every, config.purge_interval_h)
+            if config.certificates_reloaded and any(each.context is not None for each in listeners):
+                nursery.start_soon(renew_certificates, listeners, config, journal)
             nursery.start_soon(_end_at_signal, nursery.cancel_scope)
             start_http(nursery, config, operators, readings, snapshots, journal)
             number = numbers[0]
             journal.write("serving", host=config.host, port=number, data=str(config.data_dir or "in memory"))
+            if config.port is not None and config.port_unification:
+                journal.write("serving_tls", host=config.host, port=number)
             if config.secure_port is not None:
                 journal.write("serving_tls", host=config.secure_host, port=numbers[-1])
+            if config.audit is not None:
+                journal.write(AUDIT, user=user_name(), operation=SERVER_START, result=SUCCESS)
             if ready_fd is not None:
                 os.write(ready_fd, f"ready {number}\n".encode())
                 os.close(ready_fd)
             nursery.start_soon(port.run, writer)
     finally:
+        if config.audit is not None:
+            journal.write(AUDIT, user=user_name(), operation=SERVER_STOP, result=INVOKED)
         writer.close()
         if store is not None:
             store.close()
     return EXIT_OK
+
+
+def _must_be_there(*directories: Path) -> None:
+    for directory in directories:
+        if not (directory / VERSION_DIRECTORY).is_dir():
+            raise ConfigError(
+                f"datadir.autocreate=false and there is no {directory / VERSION_DIRECTORY}. "
+                "Make it, mount what belongs there, or remove the line."
+            )
 
 
 async def _end_at_signal(scope: trio.CancelScope) -> None:
@@ -215,7 +225,9 @@ def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk
         disk.txns_load_ms.observe(int((time.monotonic() - loaded) * 1000))
         fresh = restored.fresh
     if fresh:
+        written = time.monotonic()
         write_first(pipeline, store)
+        disk.snapshot_ms.observe(int((time.monotonic() - written) * 1000))
     pipeline.recovered()
     took_ms = round((time.monotonic() - begin) * 1000, 1)
     disk.init_ms.observe(int(took_ms))

@@ -212,6 +212,8 @@ class Readings:
         pairs = [
             ("zookeeper.version", VERSION_LINE),
             ("host.name", system.nodename),
+            # What asks Apache ZooKeeper's looks for this key to see that there is an answer.
+            ("java.version", f"none: {sys.implementation.name} {sys.version.split()[0]}"),
             ("python.version", sys.version.split()[0]),
             ("python.implementation", sys.implementation.name),
             ("os.name", system.sysname),

@@ -42,10 +42,9 @@ class Snapshotter:
         *,
         snap_count: int,
         snap_log_bytes: int = 0,
-        purge: bool,
     ) -> None:
         """`snap_count`: txns between snapshots at most (snapCount); `snap_log_bytes`: bytes of log
-        (snapSizeLimitInKb; 0: any number); `purge`: remove what retention does not need.
+        (snapSizeLimitInKb; 0: any number).
         """
         self._pipeline = pipeline
         self._store = store
@@ -54,7 +53,6 @@ class Snapshotter:
         self._disk = disk
         self._snap_count = snap_count
         self._snap_log_bytes = snap_log_bytes
-        self._purge = purge
         self._due_at = 0
         self._due_bytes: int | None = None
         self._wanted = trio.Event()
@@ -107,17 +105,26 @@ class Snapshotter:
             except BaseException:
                 snapshot.abort()
                 raise
-            removed = await trio.to_thread.run_sync(self._store.purge) if self._purge else []
         except (StorageError, OSError) as error:
             self._disk.snapshot_errors += 1
             self._journal.write("snapshot_failed", zxid=zxid, what=str(error))
             return None
         took_ms = round((time.monotonic() - begin) * 1000, 1)
         self._disk.snapshot_ms.observe(int(took_ms))
-        self._journal.write(
-            "snapshot_written", zxid=zxid, took_ms=took_ms, znodes=len(tree.nodes), removed=len(removed)
-        )
+        self._journal.write("snapshot_written", zxid=zxid, took_ms=took_ms, znodes=len(tree.nodes))
         return path
+
+    async def purge_every(self, hours: float) -> None:
+        """Now and every so many hours, until cancelled: files that retention does not need go."""
+        while True:
+            async with self._taking:
+                try:
+                    removed = await trio.to_thread.run_sync(self._store.purge)
+                except (StorageError, OSError) as error:
+                    self._journal.write("purge_failed", what=str(error))
+                else:
+                    self._journal.write("purged", removed=len(removed))
+            await trio.sleep(hours * 3600)
 
 
 def write_first(pipeline: Pipeline, store: TxnSnapLog) -> None:
