@@ -60,9 +60,6 @@ class Raw:
     payload: bytes = b""
     xid: int = 0
 
-    def body(self) -> bytes:
-        return self.payload
-
 
 @dataclass(slots=True)
 class Send:
@@ -222,7 +219,8 @@ class Side:
                 request.persistent_recursive,
             )
             return whole(xid, request.opcode, put_fields(moved))
-        return whole(xid, request.opcode, put_fields(request))
+        body = request.payload if isinstance(request, Raw) else put_fields(request)
+        return whole(xid, request.opcode, body)
 
     def _answers(self, who: int, link: Link, count: int) -> list[Token]:
         said: list[Token] = []
