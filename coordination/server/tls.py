@@ -141,6 +141,8 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
     context.minimum_version, context.maximum_version = versions[0], versions[-1]
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.verify_mode = _VERIFY[settings.client_auth]
+    # What is in the trust store is trusted, an authority's root or not, as in Java.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if settings.ciphers:
         _set_ciphers(context, settings.ciphers)
     _load_key(context, settings)

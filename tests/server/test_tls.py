@@ -333,6 +333,23 @@ def test_who_may_come_in(
         assert (ends.server.certificate is not None) == (who == "known" and client_auth != "none")
 
 
+def test_a_trust_store_may_hold_the_clients_own_certificate(
+    files: Path, client_context: ssl.SSLContext, join: Join
+) -> None:
+    """Java trusts what is in the store itself, whoever issued it; the authority's other certificates stay strangers."""
+    issuer = other_authority()
+    pinned, other = (issuer.issue_cert("localhost", common_name=name) for name in ("pinned", "other"))
+    pinned.cert_chain_pems[0].write_to_path(files / "pinned.pem")
+    server = server_context(settings(files, trustStore_location="FILE/pinned.pem"))
+    pinned.configure_cert(client_context)
+    ends = join(server, client_context)
+    ends.shake_hands()
+    assert ends.server.certificate is not None
+    other.configure_cert(client_context)
+    with pytest.raises(ssl.SSLError):
+        join(server, client_context).shake_hands()
+
+
 @pytest.mark.parametrize(
     ("address", "named"), [("127.0.0.1", True), ("::ffff:127.0.0.1", True), ("::1", True), ("127.0.0.2", False)]
 )
