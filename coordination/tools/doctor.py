@@ -10,6 +10,7 @@ Answers to the checks ZooKeeper leaves to its operators (ZOOKEEPER-582, -2967, p
 import fcntl
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,6 +26,9 @@ OK, WARN, FAIL = "OK", "WARN", "FAIL"
 _FREE_BYTES_FAIL = 128 << 20  # a log file is grown by 64 MiB
 _FREE_BYTES_WARN = 1 << 30
 _FREE_SHARE_WARN = 0.05
+_FILE = re.compile(r"(log|snapshot)\.[0-9a-f]+(\.gz|\.snappy)?")
+# What stands in a data directory beside version-2.
+_BESIDE = frozenset({LOCK_FILE, "zookeeper_server.pid", "myid"})
 _EPILOG = """\
 examples:
   coordination doctor data
@@ -175,9 +179,15 @@ def _room(directory: Path) -> Finding:
 def _places(data_dir: Path, log_dir: Path, apart: bool) -> Iterator[Finding]:
     version = data_dir / VERSION_DIRECTORY
     if not version.is_dir():
-        if any(data_dir.glob("log.*")) or any(data_dir.glob("snapshot.*")):
+        # A lock is no sign of a tree: a server that could not start leaves one too.
+        names = sorted(path.name for path in data_dir.iterdir() if path.name not in _BESIDE)
+        if any(_FILE.fullmatch(name) for name in names):
             yield Finding("layout", FAIL, f"{data_dir} holds log or snapshot files itself; they belong into {version}",
                           f"coordination doctor {data_dir.parent}")  # fmt: skip
+        elif names:
+            more = ", ..." if len(names) > 3 else ""
+            text = f"{data_dir} holds no tree but {', '.join(names[:3])}{more}: a server would start empty, beside them"
+            yield Finding("layout", WARN, text, "is it the dataDir of the server's zoo.cfg?")
         else:
             yield Finding("layout", OK, f"{data_dir} is empty: a server would start with an empty tree")
         return

@@ -513,5 +513,15 @@ def test_files_that_strangers_can_read(run: Run, data: Path) -> None:
     assert levels(run, data).get("permissions") == (["WARN"] if way_in else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "level"),
+    [("log.txt", "WARN"), ("README", "WARN"), ("log.1f", "FAIL"), ("snapshot.0.gz", "FAIL"), ("myid", None)],
+)
+def test_a_directory_of_somebody_else(run: Run, tmp_path: Path, name: str, level: str | None) -> None:
+    tmp_path.chmod(0o700)
+    (tmp_path / name).write_text("1")
+    assert levels(run, tmp_path).get("layout") == (level and [level])
+
+
 def test_no_directory(run: Run, tmp_path: Path) -> None:
     assert run("doctor", tmp_path / "nowhere").code == 2
