@@ -22,6 +22,10 @@ class Traffic:
     sessionless_expired: int = 0
     handshakes_failed: int = 0
     handshakes_exceeded: int = 0
+    word_bytes: int = 0
+    """Of the bytes sent, what answered four letter words."""
+    pauses: int = 0
+    """How often nobody was read from, because too much was under way."""
 
 
 @dataclass(slots=True, eq=False)

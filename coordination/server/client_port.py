@@ -224,7 +224,9 @@ class ClientPort:
             self.after_commit()
         clients = self._clients
         for connection, word in words:
-            connection.out.append(self._answer_word(word, connection).encode())
+            said = self._answer_word(word, connection).encode()
+            self.traffic.word_bytes += len(said)
+            connection.out.append(said)
             connection.closing = True
             dirty.append(connection)
         for connection in dirty:
@@ -307,6 +309,7 @@ class ClientPort:
     def _pause(self, paused: bool) -> None:
         """Stop (or go on) reading while the log catches up, so that what is under way stays bounded."""
         self._paused = paused
+        self.traffic.pauses += paused
         for client in list(self._clients.values()):
             self._watch(client)
 

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -49,6 +50,7 @@ class _Pages:
         self._settings = settings
         self._commands = Commands(readings)
         self._take_snapshot = take_snapshot
+        self._next_snapshot_at = float("-inf")
         self._token = None if settings.token_file is None else read_token(settings.token_file)
 
     async def listing(self, _: Request) -> Response:
@@ -84,6 +86,10 @@ class _Pages:
     async def _snapshot(self, request: Request) -> Response:
         if not self._settings.snapshot_enabled or self._take_snapshot is None:
             return _refusal(SNAPSHOT, 503, "snapshots are off (admin.snapshot.enabled), or this server is in memory")
+        now = trio.current_time()
+        if now < self._next_snapshot_at:
+            return _refusal(SNAPSHOT, 429, "too soon after the one before it (admin.rateLimiterIntervalInMS)")
+        self._next_snapshot_at = now + self._settings.snapshot_every_us / 1e6
         path = await self._take_snapshot()
         if path is None:
             return _refusal(SNAPSHOT, 500, "the snapshot could not be written; the server's log says why")

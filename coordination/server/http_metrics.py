@@ -23,7 +23,7 @@ from coordination.server.readings import Readings
 from coordination.state.summary import Summary
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_QUANTILES = {metrics.BASIC: ("0.5",), metrics.ADVANCED: ("0.5", "0.95", "0.99")}
+_QUANTILES = {metrics.BASIC: ("0.5",), metrics.ADVANCED: ("0.5", "0.9", "0.99")}
 
 
 def application(
@@ -59,7 +59,7 @@ class _Catalogue(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, kind, value in metrics.collect(self._readings):
             if isinstance(value, Summary):
-                metric = Metric(name, f"{name} summary", "summary")
+                metric = Metric(name, name, "summary")
                 for quantile in _QUANTILES[kind]:
                     measured = value.percentile(float(quantile)) if value.count else math.nan
                     metric.add_sample(name, {"quantile": quantile}, measured)
@@ -70,6 +70,6 @@ class _Catalogue(Collector):
                 for namespace, number in value.items():
                     metric.add_sample(name, {"key": namespace}, number)
             else:
-                metric = Metric(name, name if kind == metrics.GAUGE else f"{name} counter", kind)
+                metric = Metric(name, name, kind)
                 metric.add_sample(name, {}, value)
             yield metric

@@ -221,9 +221,10 @@ def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk
         for _, payload in restored.txns():
             pipeline.replay(payload)
             count += 1
-        disk.txns_loaded.observe(count)
-        disk.txns_load_ms.observe(int((time.monotonic() - loaded) * 1000))
         fresh = restored.fresh
+        if not fresh:
+            disk.txns_loaded.observe(count)
+            disk.txns_load_ms.observe(int((time.monotonic() - loaded) * 1000))
     if fresh:
         written = time.monotonic()
         write_first(pipeline, store)

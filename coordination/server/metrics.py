@@ -16,6 +16,7 @@ from coordination.errors import MarshallingError
 from coordination.server.readings import VERSION_LINE, Readings
 from coordination.state import quotas
 from coordination.state.summary import Summary
+from coordination.wire.frames import LENGTH_BYTES
 
 GAUGE: Final = "gauge"
 COUNTER: Final = "counter"
@@ -24,6 +25,7 @@ ADVANCED: Final = "summary with percentiles"
 GAUGE_SET: Final = "gauges by namespace"
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
 Number: TypeAlias = int | float
+WELCOME_BYTES = 41  # a ConnectResponse in its frame
 
 
 class Metric(NamedTuple):
@@ -95,9 +97,10 @@ def _gauges(readings: Readings) -> Iterator[tuple[str, Number]]:
 
 def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
     counters, traffic = readings.pipeline.counters, readings.port.traffic
+    requests = counters.reads + counters.update_latency_ms.count + readings.pipeline.outstanding
     txns = readings.writer.batch_sizes.total
     yield "bytes_received_count", traffic.bytes_received
-    yield "response_bytes", max(0, traffic.bytes_sent - counters.watch_bytes)
+    yield "response_bytes", _response_bytes(readings)
     yield "watch_bytes", counters.watch_bytes
     yield "connection_request_count", counters.connect_requests
     yield "connection_revalidate_count", counters.revalidations
@@ -107,14 +110,24 @@ def _counters(readings: Readings) -> Iterator[tuple[str, int]]:
     yield "stale_sessions_expired", counters.sessions_expired
     yield "unsuccessful_handshake", traffic.handshakes_failed
     yield "tls_handshake_exceeded", traffic.handshakes_exceeded
-    yield "prep_processor_request_queued", counters.received
-    yield "sync_processor_request_queued", txns
+    # There as here everything goes past both, reads too.
+    yield "prep_processor_request_queued", requests
+    yield "sync_processor_request_queued", requests
+    yield "request_throttle_wait_count", traffic.pauses
     yield "outstanding_changes_queued", txns
     yield "outstanding_changes_removed", txns - readings.pipeline.outstanding if txns else 0
     yield "snapshot_error_count", readings.disk.snapshot_errors
     yield "digest_mismatches_count", 0 if readings.pipeline.digest is None else readings.pipeline.digest.mismatches
     # Such an error ends this server: whoever can ask sees none.
     yield "unrecoverable_error_count", 0
+
+
+def _response_bytes(readings: Readings) -> int:
+    """Replies without their lengths, and neither welcomes nor events nor words."""
+    counters, traffic = readings.pipeline.counters, readings.port.traffic
+    replies = max(0, readings.packets_sent - counters.events_sent - counters.connect_requests)
+    others = counters.watch_bytes + traffic.word_bytes + counters.connect_requests * WELCOME_BYTES
+    return max(0, traffic.bytes_sent - others - replies * LENGTH_BYTES)
 
 
 def _quotas(readings: Readings) -> Iterator[tuple[str, dict[str, int]]]:
@@ -156,6 +169,7 @@ def _summaries(readings: Readings) -> Iterator[tuple[str, str, Summary]]:
     yield "updatelatency", ADVANCED, counters.update_latency_ms
     # From the decision to the moment it is applied: in an ensemble of one nothing lies between the two but the log.
     yield "propagation_latency", ADVANCED, counters.update_latency_ms
+    yield "sync_processor_queue_and_flush_time_ms", ADVANCED, counters.update_latency_ms
 
 
 def _open_files() -> int:

@@ -86,10 +86,12 @@ def test_figures_are_what_happened(said: dict[str, str]) -> None:
     assert found["zk_approximate_data_size"] == "50"
     assert found["zk_connection_request_count"] == "1"
     assert found["zk_cnt_updatelatency"] == "8"  # createSession, two creates, five sets
-    assert found["zk_sync_processor_request_queued"] == "8"
+    assert found["zk_cnt_readlatency"] == "3"  # one of each kind of read
+    assert found["zk_sync_processor_request_queued"] == found["zk_prep_processor_request_queued"] == "11"
     assert int(found["zk_cnt_fsynctime"]) in range(1, 9)
     assert found["zk_sum_sync_processor_batch_size"] == "8"
-    assert found["zk_cnt_startup_txns_loaded"] == "1"
+    assert found["zk_cnt_startup_txns_loaded"] == "0"  # as the real one of a fresh directory
+    assert found["zk_cnt_snapshottime"] == "1"
     assert int(found["zk_bytes_received_count"]) > 300
     assert int(found["zk_response_bytes"]) > int(found["zk_bytes_received_count"])
     assert int(found["zk_packets_received"]) == int(found["zk_packets_sent"]) + 1
