@@ -95,7 +95,7 @@ def _delete(call: Call) -> None:
 def _delete_all(call: Call) -> None:
     batch = call.integer("b", _BATCH, "-b argument must be an int value")
     check_path(call.path)
-    tree = _breadth_first(call.client, call.path)
+    tree = _breadth_first(call)
     deleted = 0
     for error in _delete_tree(call.client, tree, batch if batch > 0 else 1):
         if error is not None:
@@ -105,14 +105,16 @@ def _delete_all(call: Call) -> None:
                 f"{words.keeper_error(error)}; {deleted} of {len(tree)} were deleted, what is left: ls -R {call.path}",
             )
         deleted += 1
+        call.out.progress(deleted, len(tree), "deleted")
     call.out.put(path=call.path, deleted=deleted)
 
 
-def _breadth_first(client: Client, top: str) -> list[str]:
+def _breadth_first(call: Call) -> list[str]:
+    client, top = call.client, call.path
     found = [top]
     asked: deque[Pending] = deque()
     at = 0  # the first of `found` that was not asked for its children
-    for path in found:  # which grows meanwhile
+    for seen, path in enumerate(found, 1):  # which grows meanwhile
         while at < len(found) and len(asked) < _ASKED_AHEAD:
             asked.append(client.submit_children(found[at]))
             at += 1
@@ -123,6 +125,7 @@ def _breadth_first(client: Client, top: str) -> list[str]:
                 raise
             continue
         found.extend(join(path, name) for name in names)
+        call.out.progress(seen, len(found), "looked at")
     return found
 
 
