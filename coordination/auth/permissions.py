@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 from coordination.auth.identity import SUPER_SCHEME, Identity
 from coordination.auth.schemes import DigestScheme, Scheme
-from coordination.errors import InvalidACLError, NoAuthError
+from coordination.errors import InvalidACLError, MarshallingError, NoAuthError
 from coordination.wire import opcodes
 from coordination.wire.opcodes import PERM_ADMIN, PERM_CREATE, PERM_DELETE, PERM_READ, PERM_WRITE
-from coordination.wire.records import OPEN_ACL, Acl
+from coordination.wire.records import NO_ID, OPEN_ACL, Acl
 
 # Whose ACL is asked.
 NODE, PARENT, PART, EACH_PART, EACH_EVENT, CONFIG, NOBODY, REFUSED = (
@@ -34,6 +34,8 @@ NODE, PARENT, PART, EACH_PART, EACH_EVENT, CONFIG, NOBODY, REFUSED = (
     "nobody",
     "refused from clients",
 )
+
+_TRIPPED_BY_NO_ID = ("world", "digest", "ip")
 
 
 class Need(NamedTuple):
@@ -120,9 +122,8 @@ class AccessControl:
     def expand(self, acl: Sequence[Acl], identities: Sequence[Identity], path: str = "") -> tuple[Acl, ...]:
         """The ACL to store for the one a client gave: duplicates gone, `auth` replaced by who the client is.
 
-        `InvalidACLError` for an empty ACL, an unknown scheme, an id its scheme does not take, `auth` from a client
-        who has
-        authenticated as nobody.
+        `InvalidACLError` for an empty ACL, an unknown scheme, an id its scheme does not take, `auth` from a client who
+        has authenticated as nobody.  `MarshallingError` for no id where the real one trips over it.
         """
         if acl is OPEN_ACL or tuple(acl) == OPEN_ACL:
             return OPEN_ACL
@@ -132,6 +133,8 @@ class AccessControl:
         for entry in dict.fromkeys(acl):
             if entry.scheme == "world" and entry.id == "anyone":
                 out.append(entry)
+            elif entry.id is NO_ID and entry.scheme in _TRIPPED_BY_NO_ID:
+                raise MarshallingError(path)
             elif entry.scheme == "auth":
                 mine = [Acl(entry.perms, *identity) for identity in identities if self._is_someone(identity)]
                 if not mine:

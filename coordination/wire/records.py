@@ -65,12 +65,20 @@ class Acl(NamedTuple):
         return pack_int(self.perms) + put_string(self.scheme) + put_string(self.id)
 
 
+class _NoId(str):
+    __slots__ = ()
+
+
+NO_ID = _NoId()
+"""An id that came as null: an empty one, but for whom the difference matters (kazoo writes an empty string as null)."""
+
+
 def get_acl(buf: bytes, pos: int, end: int) -> tuple[Acl, int]:
     perms, pos = get_int(buf, pos, end)
-    # Kazoo writes an empty string as null; no scheme at all is an ACL that is not valid, not bytes that are not.
+    # No scheme at all is an ACL that is not valid, not bytes that are not.
     scheme, pos = get_nullable_string(buf, pos, end)
     id_, pos = get_nullable_string(buf, pos, end)
-    return Acl(perms, scheme or "", id_ or ""), pos
+    return Acl(perms, scheme or "", NO_ID if id_ is None else id_), pos
 
 
 OPEN_ACL = (Acl(PERM_ALL, "world", "anyone"),)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from coordination.auth.identity import Identity
 from coordination.auth.permissions import NEEDS, PART, REFUSED, AccessControl, masked
 from coordination.auth.schemes import DigestScheme, IpScheme, SaslScheme, Scheme
-from coordination.errors import InvalidACLError, NoAuthError
+from coordination.errors import InvalidACLError, MarshallingError, NoAuthError
 from coordination.wire import opcodes
 from coordination.wire.opcodes import PERM_ADMIN, PERM_ALL, PERM_READ, PERM_WRITE
-from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
+from coordination.wire.records import NO_ID, OPEN_ACL, READ_ACL, Acl
 from coordination.wire.requests import DECODERS
 
 SCHEMES: dict[str, Scheme] = {"digest": DigestScheme(), "ip": IpScheme(), "sasl": SaslScheme()}
@@ -103,6 +103,14 @@ def test_the_acl_that_is_stored(
     assert ACCESS.expand(given_acl, identities) == stored
     if stored == OPEN_ACL:
         assert ACCESS.expand(given_acl, identities) is OPEN_ACL  # what makes the hot path one comparison
+
+
+@pytest.mark.parametrize("scheme", ["world", "digest", "ip"])
+def test_no_id_at_all_is_told_as_the_real_one_does(scheme: str) -> None:
+    with pytest.raises(MarshallingError):
+        ACCESS.expand([Acl(PERM_ALL, scheme, NO_ID)], (ALICE,))
+    with pytest.raises(InvalidACLError):
+        ACCESS.expand([Acl(PERM_ALL, scheme, "")], (ALICE,))
 
 
 ENTRIES = st.builds(

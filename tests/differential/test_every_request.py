@@ -108,6 +108,14 @@ BODIES: dict[str, tuple[int, bytes]] = {
         string("/none") + NULL + pack_int(1) + pack_int(31) + NULL + string("x") + NOTHING,
     ),
     "setACL with a null scheme": (7, string("/") + pack_int(1) + pack_int(31) + NULL + NULL + pack_int(-1)),
+    **{
+        f"create with an ACL of the scheme {scheme} and a null id": (
+            1,
+            string("/none") + NULL + pack_int(1) + pack_int(31) + string(scheme) + NULL + NOTHING,
+        )
+        for scheme in ("world", "digest", "ip", "x509", "sasl", "super", "nope")
+    },
+    "setACL with a null id": (7, string("/") + pack_int(1) + pack_int(31) + string("digest") + NULL + NULL),
     "setACL without an ACL": (7, string("/") + NULL + NULL),
     "exists without a path": (3, NULL + b"\1"),
     "getData without a path": (4, NULL + b"\1"),
@@ -115,12 +123,29 @@ BODIES: dict[str, tuple[int, bytes]] = {
     "getChildren without a path": (8, NULL + b"\1"),
     "getEphemerals without a prefix": (103, NULL),
     "setWatches of nothing": (105, bytes(8) + NOTHING * 5),
+    "setWatches without lists": (101, bytes(8) + NULL * 3),
+    "setWatches2 without persistent watches": (105, bytes(8) + NOTHING * 3 + NULL + NOTHING),
+    "setWatches2 without recursive watches": (105, bytes(8) + NOTHING * 4 + NULL),
     "setWatches with a path that is null": (101, bytes(8) + pack_int(1) + NULL + NOTHING + NOTHING),
     "a multi of reads": (14, pack_int(4) + b"\0" + NULL + string("/") + b"\0" + MULTI_END),
     "a multiRead of exists": (22, pack_int(3) + b"\0" + NULL + string("/") + b"\0" + MULTI_END),
     "a multi of a read and a write": (
         14,
         pack_int(4) + b"\0" + NULL + string("/") + b"\0" + pack_int(2) + b"\0" + NULL + string("/n") + NULL + MULTI_END,
+    ),
+    "a multi of a create with a null id": (
+        14,
+        pack_int(1)
+        + b"\0"
+        + NULL
+        + string("/none")
+        + NULL
+        + pack_int(1)
+        + pack_int(31)
+        + string("ip")
+        + NULL
+        + NOTHING
+        + MULTI_END,
     ),
     "a multi of deleteContainer": (14, pack_int(20) + b"\0" + NULL + string("/") + MULTI_END),
     "bytes behind the record": (4, string("/") + b"\0" + b"more"),
