@@ -50,6 +50,10 @@ _KEYS = frozenset(
 ) | {ENFORCE, ENFORCED_SCHEMES, REQUIRE_SASL, ALLOW_FAILED_SASL, JAAS_FILE, JAAS_SECTION, SASL_SUPER_USER}
 
 
+KEYS = frozenset(key.removeprefix(PREFIX) for key in _KEYS)
+"""What is read here, as zoo.cfg names it."""
+
+
 class AuthSettingsError(ValueError):
     """A setting that cannot be served: what, why, what to do."""
 
@@ -95,7 +99,11 @@ def read(properties: Mapping[str, str], *, jaas_text: str | None = None, secure:
 
 
 def _true(properties: Mapping[str, str], key: str, default: str = "false") -> bool:
-    return properties.get(key, default).strip().lower() == "true"
+    """A switch that was mistyped must not be off without a word."""
+    text = properties.get(key, default).strip().lower()
+    if text not in ("true", "false"):
+        raise AuthSettingsError(f"{key} = {properties[key]} is neither true nor false. Correct it")
+    return text == "true"
 
 
 def _schemes(properties: Mapping[str, str], *, secure: bool) -> dict[str, Scheme]:

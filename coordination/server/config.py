@@ -218,8 +218,13 @@ def build(
     ]
     if compression == "snappy":
         warnings.append("snapshot.compression.method=snappy: snappy is only read, snapshots are written with gzip")
-    near = {key: config_keys.nearest(key, reader.read) for key in unknown}
-    meant = {key: known for key, known in near.items() if known is not None}
+    if "ssl.ciphersuites" in merged and "TLSv1.2" not in merged.get("ssl.enabledProtocols", ""):
+        warnings.append("ssl.ciphersuites has no effect here: it chooses among the suites of TLS 1.2, which is off")
+    elif "ssl.ciphersuites" in merged:
+        warnings.append("ssl.ciphersuites chooses among the suites of TLS 1.2; those of TLS 1.3 are all on")
+    known = (*reader.read, *tls.KEYS, *auth_settings.KEYS)
+    near = {key: config_keys.nearest(key, known) for key in unknown}
+    meant = {key: name for key, name in near.items() if name is not None}
     config = replace(
         config,
         ignored=tuple(unknown),

@@ -21,6 +21,16 @@ from coordination.secret import Secret
 NEED, WANT, NONE = "need", "want", "none"
 _VERIFY = {NEED: ssl.CERT_REQUIRED, WANT: ssl.CERT_OPTIONAL, NONE: ssl.CERT_NONE}
 _VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+TLS_13_SUITES = frozenset(
+    f"TLS_{name}_SHA{size}"
+    for name, size in (
+        ("AES_128_GCM", 256),
+        ("AES_256_GCM", 384),
+        ("CHACHA20_POLY1305", 256),
+        ("AES_128_CCM", 256),
+        ("AES_128_CCM_8", 256),
+    )
+)
 DEFAULT_PROTOCOLS = ("TLSv1.3",)  # as ZooKeeper 3.9 on a Java that has it (X509Util.defaultTlsProtocol)
 PEM, PKCS12, JKS = "PEM", "PKCS12", "JKS"
 
@@ -84,10 +94,11 @@ def settings_from(values: Mapping[str, str]) -> TlsSettings:
     client_auth = values.get("ssl.clientAuth", NEED).strip().lower() or NEED
     if client_auth not in _VERIFY:
         raise TlsError(f"ssl.clientAuth={client_auth}: take one of {', '.join(_VERIFY)}")
-    protocols = _list(values.get("ssl.enabledProtocols") or values.get("ssl.protocol", ""))
+    key = "ssl.enabledProtocols" if values.get("ssl.enabledProtocols") else "ssl.protocol"
+    protocols = _list(values.get(key, ""))
     wrong = [each for each in protocols if each not in _VERSIONS]
     if wrong:
-        raise TlsError(f"TLS protocol {', '.join(wrong)}: take {' and/or '.join(_VERSIONS)} (ssl.enabledProtocols)")
+        raise TlsError(f"{key}: there is no {', '.join(wrong)} here. Take {' and/or '.join(_VERSIONS)}")
     return TlsSettings(
         key_store=_path(values, "ssl.keyStore.location"),
         key_store_type=values.get("ssl.keyStore.type", "").upper(),
@@ -105,7 +116,10 @@ def settings_from(values: Mapping[str, str]) -> TlsSettings:
 
 
 def _true(values: Mapping[str, str], key: str, default: str) -> bool:
-    return values.get(key, default).strip().lower() == "true"
+    text = values.get(key, default).strip().lower()
+    if text not in ("true", "false"):
+        raise TlsError(f"{key}={values[key]} is neither true nor false. Correct it, or leave the line out")
+    return text == "true"
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -153,15 +167,17 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
 
 def _set_ciphers(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     """Java's names of suites; those of TLS 1.3 are always on and cannot be chosen from here."""
-    older = [_openssl_name(name) for name in names if "_WITH_" in name]
-    if not older:
-        return
-    try:
+    older = []
+    for name in names:
+        if name in TLS_13_SUITES:
+            continue
+        try:
+            context.set_ciphers(_openssl_name(name))
+        except ssl.SSLError:
+            raise TlsError(f"ssl.ciphersuites: {name} is not known here. Take others, or leave it out") from None
+        older.append(_openssl_name(name))
+    if older:
         context.set_ciphers(":".join(older))
-    except ssl.SSLError:
-        raise TlsError(
-            f"ssl.ciphersuites: none of {', '.join(names)} is known here. Take others, or leave it out"
-        ) from None
 
 
 def _openssl_name(java: str) -> str:

@@ -77,6 +77,7 @@ def test_enforcement(properties: dict[str, str], enforced: set[str]) -> None:
         ({"zookeeper.authProvider.1": "com.example.Mine"}, "loads no classes"),
         ({"zookeeper.DigestAuthenticationProvider.digestAlg": "ROT13"}, "not a digest"),
         ({"zookeeper.enforce.auth.enabled": "true"}, "nobody could come in"),
+        ({"zookeeper.enforce.auth.enabled": "yes"}, "neither true nor false"),
         ({"zookeeper.enforce.auth.enabled": "true", "zookeeper.enforce.auth.schemes": "x"}, "scheme x is enforced"),
         ({"zookeeper.sessionRequireClientSASLAuth": "true"}, "scheme sasl is enforced"),
     ],

@@ -96,15 +96,24 @@ def test_a_key_without_effect_is_named() -> None:
     assert config.ignored == ()
 
 
+def test_suites_of_tls_1_3_cannot_be_chosen_and_that_is_said() -> None:
+    chosen = {"ssl.ciphersuites": "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"}
+    assert ["which is off" in each for each in build(chosen, {}, IN_MEMORY).warnings] == [True]
+    chosen["ssl.enabledProtocols"] = "TLSv1.2,TLSv1.3"
+    assert ["all on" in each for each in build(chosen, {}, IN_MEMORY).warnings] == [True]
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
         ("connectionMaxTokens", "connection_throttle_tokens"),
         ("requestThrottleLimit", "request_throttle_max_requests"),
         ("throttledOpWaitTime", "throttled_op_wait_time"),
+        ("ssl.hostnameVerifcation", "ssl.hostnameVerification"),
+        ("skipAcl", "skipACL"),
     ],
 )
-def test_the_names_of_the_guide_lead_to_those_that_are_read(written: str, meant: str) -> None:
+def test_names_of_the_guide_and_mistyped_ones_lead_to_those_that_are_read(written: str, meant: str) -> None:
     assert build({written: "1"}, {}, IN_MEMORY).meant == {written: meant}
 
 
