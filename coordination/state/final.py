@@ -89,9 +89,7 @@ class Final:
                 connection.last_zxid, connection.last_reply_ms = header.zxid, now_ms
                 connection.last_latency_ms = took_ms
                 if took_ms:
-                    connection.latency_total_ms += took_ms
-                    if took_ms > connection.latency_max_ms:
-                        connection.latency_max_ms = took_ms
+                    connection.took(took_ms, 1)
                 self._answer(connection, proposal, result, stat)
         if run_length:
             observe(run_ms, run_length)

@@ -7,8 +7,9 @@ In: the bytes of a whole request.  Out: its parts as records with xid 0, and bac
 (1) A part that is none, or a create with a mode that is none, makes the whole request unreadable.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from coordination.errors import RemoteProtocolError
 from coordination.wire import opcodes
@@ -29,29 +30,36 @@ _OTHERS: dict[int, type[Delete | SetData | CheckVersion]] = {
 }
 
 
-def _get_header(buf: bytes, pos: int, end: int) -> tuple[int, bool, int]:
-    opcode, pos = get_int(buf, pos, end)
-    done, pos = get_bool(buf, pos, end)
-    _, pos = get_int(buf, pos, end)
-    return opcode, done, pos
+def _operations_of(get_part: Callable[[int, bytes, int, int], tuple[Any, int]]) -> Field:
+    """The parts of a request as one field; `get_part(opcode, buf, pos, end)` reads one, or refuses its opcode."""
+
+    def get(buf: bytes, pos: int, end: int) -> tuple[list[Any], int]:
+        operations: list[Any] = []
+        while True:
+            opcode, pos = get_int(buf, pos, end)
+            done, pos = get_bool(buf, pos, end)
+            _, pos = get_int(buf, pos, end)
+            if done:
+                return operations, pos
+            operation, pos = get_part(opcode, buf, pos, end)
+            operations.append(operation)
+
+    return Field(get, _put_operations)
 
 
-def _get_operations(buf: bytes, pos: int, end: int) -> tuple[list[WriteOperation], int]:
-    operations: list[WriteOperation] = []
-    while True:
-        opcode, done, pos = _get_header(buf, pos, end)
-        if done:
-            return operations, pos
-        operation: WriteOperation
-        if opcode in _CREATES:
-            operation, pos = _get_create(opcode, buf, pos, end)
-        elif opcode in _OTHERS:
-            make = _OTHERS[opcode]
-            values, pos = get_fields(make.layout, buf, pos, end)
-            operation = make(0, *values)
-        else:
-            raise RemoteProtocolError(f"opcode {opcode} cannot be part of a multi")
-        operations.append(operation)
+def _put_operations(operations: list[WriteOperation] | list[ReadOperation]) -> bytes:
+    parts = [pack_int(each.opcode) + FALSE + pack_int(-1) + put_fields(each) for each in operations]
+    return b"".join([*parts, _END])
+
+
+def _get_write(opcode: int, buf: bytes, pos: int, end: int) -> tuple[WriteOperation, int]:
+    if opcode in _CREATES:
+        return _get_create(opcode, buf, pos, end)
+    make = _OTHERS.get(opcode)
+    if make is None:
+        raise RemoteProtocolError(f"opcode {opcode} cannot be part of a multi")
+    values, pos = get_fields(make.layout, buf, pos, end)
+    return make(0, *values), pos
 
 
 def _get_create(opcode: int, buf: bytes, pos: int, end: int) -> tuple[Create | CreateTtl, int]:
@@ -72,25 +80,14 @@ def _get_create(opcode: int, buf: bytes, pos: int, end: int) -> tuple[Create | C
     return Create(0, opcode, *values[:4]), pos
 
 
-def _get_read_operations(buf: bytes, pos: int, end: int) -> tuple[list[ReadOperation], int]:
-    operations: list[ReadOperation] = []
-    while True:
-        opcode, done, pos = _get_header(buf, pos, end)
-        if done:
-            return operations, pos
-        (path, _), pos = get_fields(GetData.layout, buf, pos, end)
-        # A multiRead sets no watches, whatever its parts say (source: Op.GetData, Op.GetChildren).
-        if opcode == opcodes.GET_DATA:
-            operations.append(GetData(0, path, watch=False))
-        elif opcode == opcodes.GET_CHILDREN:
-            operations.append(GetChildren(0, path, watch=False))
-        else:
-            raise RemoteProtocolError(f"opcode {opcode} cannot be part of a multiRead")
-
-
-def _put_operations(operations: list[WriteOperation] | list[ReadOperation]) -> bytes:
-    parts = [pack_int(each.opcode) + FALSE + pack_int(-1) + put_fields(each) for each in operations]
-    return b"".join([*parts, _END])
+def _get_read(opcode: int, buf: bytes, pos: int, end: int) -> tuple[ReadOperation, int]:
+    (path, _), pos = get_fields(GetData.layout, buf, pos, end)
+    # A multiRead sets no watches, whatever its parts say (source: Op.GetData, Op.GetChildren).
+    if opcode == opcodes.GET_DATA:
+        return GetData(0, path, watch=False), pos
+    if opcode == opcodes.GET_CHILDREN:
+        return GetChildren(0, path, watch=False), pos
+    raise RemoteProtocolError(f"opcode {opcode} cannot be part of a multiRead")
 
 
 @dataclass(slots=True)
@@ -98,7 +95,7 @@ class Multi:
     xid: int
     operations: list[WriteOperation]
     opcode: ClassVar[int] = opcodes.MULTI
-    layout: ClassVar[Layout] = (Field(_get_operations, _put_operations),)
+    layout: ClassVar[Layout] = (_operations_of(_get_write),)
 
 
 @dataclass(slots=True)
@@ -106,4 +103,4 @@ class MultiRead:
     xid: int
     operations: list[ReadOperation]
     opcode: ClassVar[int] = opcodes.MULTI_READ
-    layout: ClassVar[Layout] = (Field(_get_read_operations, _put_operations),)
+    layout: ClassVar[Layout] = (_operations_of(_get_read),)
