@@ -155,10 +155,12 @@ class Shell:
             raise QuitError
         if name == "connect":
             self.connect(rest[0] if rest else self.host)
+            self.out.put(connected=True, server=self.host)
         elif name == "close":
             if self.client is None or not self.client.state.is_alive:
                 raise VerbError("Not connected", words.EXIT_NO_ANSWER, f"connect {self.host}")
             self.close()
+            self.out.put(connected=False, server=self.host)
         elif name == "history":
             for at in range(max(0, self.count - _HISTORY_SHOWN), self.count + 1):
                 self.out.line(f"{at} - {_without_secret(self.history.get(at, 'null'))}")

@@ -91,7 +91,8 @@ def advice(error: KeeperError, verb: str) -> str:
     """What to do about it, one line; empty where nothing sensible can be said."""
     path = error.path
     if isinstance(error, (errors.ConnectionLossError, errors.OperationTimeoutError)):
-        return f"{error.args[0]}. Is the server up? coordination 4lw srvr HOST:PORT"
+        why = error.args[0].removesuffix(f": {path}") if path else error.args[0]
+        return f"{why}. Is the server up? coordination 4lw srvr HOST:PORT"
     if isinstance(error, errors.NoNodeError):
         parent = paths.parent_of(path)
         return f"make its parent first: create {parent}" if verb == "create" else f"what is there: ls {parent}"

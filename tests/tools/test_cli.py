@@ -93,6 +93,16 @@ def test_json_holds_more_than_the_text(cli: Run, top: str) -> None:
     assert json.loads(cli("--json", "whoami").out)["identities"][0]["scheme"] == "ip"
 
 
+def test_a_session_closed_and_opened_as_json(run: Run, zk: server.Server) -> None:
+    ran = run("cli", "-c", zk.connect, "--json", stdin=f"close\nls /\nconnect {zk.connect}\n")
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    assert [each for each in found if "connected" in each] == [
+        {"connected": False, "server": zk.connect},
+        {"connected": True, "server": zk.connect},
+    ]
+    assert [each["error"]["exit_code"] for each in found if "error" in each] == [5]
+
+
 def test_values_that_are_not_text(cli: Run, client: Client, top: str) -> None:
     client.set(top, b"\xff\x00")
     assert json.loads(cli("get", "--json", top).out)["data_base64"] == "/wA="

@@ -51,6 +51,8 @@ def test_every_error_has_words_and_a_code_for_scripts(kind: type[errors.KeeperEr
 def test_advice_names_the_next_command() -> None:
     assert words.advice(errors.NoNodeError("/a/b"), "create") == "make its parent first: create /a"
     assert words.advice(errors.NoNodeError("/a/b"), "get") == "what is there: ls /a"
+    lost = errors.ConnectionLossError("/a", "not connected: h:1: connection refused")
+    assert words.advice(lost, "ls").startswith("not connected: h:1: connection refused. Is the server up?")
     assert "deleteall /a" in words.advice(errors.NotEmptyError("/a"), "delete")
 
 
