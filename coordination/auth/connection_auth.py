@@ -34,6 +34,10 @@ class Verdict(NamedTuple):
     why: str = ""
 
 
+IDENTITIES_MAX = 1000
+"""Every check of an ACL looks through them, and the scheme `auth` writes them all into one."""
+
+
 class ConnectionAuth:
     """One connection's identities.  `identities[0]` is its address; a verified certificate comes next."""
 
@@ -73,6 +77,9 @@ class ConnectionAuth:
         proven = () if missing else scheme.prove(self._peer, credential or b"")
         if not proven:
             return Verdict(AuthFailedError.code, close=True, why=f"authentication failed for scheme {scheme_name}")
+        if len(self.identities) >= IDENTITIES_MAX:
+            why = f"the connection has {len(self.identities)} identities, and no more are taken"
+            return Verdict(AuthFailedError.code, close=True, why=why)
         self._add(proven)
         return Verdict()
 

@@ -9,16 +9,19 @@ thousand watchers is a thousand sends in a row.
 
 (1) Bytes to a client leave in the order of its connection's `out`; what a full socket does not take waits for it.
 (2) A client that does not read is not read from; one for which too much piles up (`backlog`) is closed.
-(3) No client can hold the others up: a round reads at most RECEIVE_BYTES of each, and serving yields to trio's other
-    tasks at least every ROUNDS_MS.
+(3) No client can hold the others up: a round reads at most RECEIVE_BYTES of each, those that cost much take turns
+    (`turns`), and serving yields to trio's other tasks at least every ROUNDS_MS.
 (4) A connection without a ConnectRequest is closed after a while (`admission`), as is one that does not take its last
     answer (`backlog`).
 (5) What a client was told last reaches it: we close behind it, not before (`departures`).
+(6) What is under way is bounded: WAITING_MAX requests of a client behind its own write, OUTSTANDING_MAX txns and
+    GATHERED_BYTES_MAX of them behind a sync; beyond that nothing is read.
 """
 
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import trio
@@ -33,6 +36,7 @@ from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
 from coordination.server.tls_socket import HANDSHAKE, TlsSocket
+from coordination.server.turns import Turns
 from coordination.state.connection import Connection
 from coordination.state.pipeline import Pipeline
 from coordination.wire.server_connection import FourLetterWord
@@ -41,7 +45,9 @@ RECEIVE_BYTES = 65536
 OUTSTANDING_MAX = 10_000
 ROUNDS_MS = 20
 SESSIONLESS_MS = 10_000  # zookeeper.nio.sessionlessCnxnTimeout
-SENDS_PER_ROUND = 8
+WORDS_MS = 5  # of a round; the last one may take longer
+WAITING_MAX = 2000
+GATHERED_BYTES_MAX = 64 << 20
 
 
 class ClientPort:
@@ -83,6 +89,9 @@ class ClientPort:
             sessionless_ms=sessionless_ms,
         )
         self._backlog = Backlog()
+        self._turns = Turns()
+        self._words: deque[tuple[Connection, FourLetterWord]] = deque()  # asked for and not answered yet
+        self._held_up: set[Client] = set()  # not read from though they take what they are sent: we are behind
         self._gathering = Gathering(self._poller.ready, self._serve_ready)
         self._paused = False  # reading from clients stopped: too many txns under way
         self._time_keeper = trio.CancelScope()
@@ -106,7 +115,10 @@ class ClientPort:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._keep_time)
                 while True:
-                    await trio.lowlevel.wait_readable(self._poller.fileno())
+                    if self._has_more:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        await trio.lowlevel.wait_readable(self._poller.fileno())
                     self._serve()
         finally:
             for client in list(self._clients.values()):
@@ -120,7 +132,7 @@ class ClientPort:
         """Rounds until nothing is ready, or it is time to let other tasks run."""
         poll, counters = self._poller.ready, self.pipeline.counters
         begin = round_began = time.monotonic()
-        while ready := poll():
+        while (ready := poll()) or self._has_more:
             reads_before = counters.reads
             self._set_clock()
             self._serve_ready(ready)
@@ -130,6 +142,7 @@ class ClientPort:
                 else:
                     self._gathering.wait(self.writer.sync_us)
             dirty = self._flush()
+            self._next_turn()
             now = time.monotonic()
             took_ms = int((now - round_began) * 1000)
             if took_ms:
@@ -155,6 +168,19 @@ class ClientPort:
             elif fd in self._doors:
                 self._accept(fd)
 
+    @property
+    def _has_more(self) -> bool:
+        """Is there something to do, though no socket is ready?"""
+        return bool(self._turns or self._words)
+
+    def _next_turn(self) -> None:
+        client = self._turns.next()
+        if client is not None and self._clients.get(client.fd) is client:
+            if not client.writing:
+                self._send(client)
+            if self._clients.get(client.fd) is client:
+                self._watch(client)
+
     def _overlap(self) -> float:
         """How many clients came with something while their last batch was synced, as a share of its writers."""
         waiting = sum(1 for fd, _ in self._poller.ready() if fd in self._clients)
@@ -175,7 +201,13 @@ class ClientPort:
         if data:
             self.traffic.bytes_received += len(data)
             connection = client.connection
+            begin = time.perf_counter_ns()
             self.pipeline.receive(connection, data)
+            if self._turns.judge(client, time.perf_counter_ns() - begin):
+                self._watch(client)
+                self._send(client)  # at once: many large answers are held within bounds only there
+            elif len(connection.waiting) > WAITING_MAX:
+                self._watch(client)
             if connection.waiting:
                 self._gathering.writers.add(connection)
         else:
@@ -223,12 +255,17 @@ class ClientPort:
             facts += more.facts
             self.after_commit()
         clients = self._clients
-        for connection, word in words:
+        self._words += words
+        end = time.monotonic() + WORDS_MS / 1000
+        while self._words:
+            connection, word = self._words.popleft()
             said = self._answer_word(word, connection).encode()
             self.traffic.word_bytes += len(said)
             connection.out.append(said)
             connection.closing = True
             dirty.append(connection)
+            if time.monotonic() > end:
+                break
         for connection in dirty:
             client = clients.get(connection.key)
             if client is not None and client.connection is connection:
@@ -236,9 +273,10 @@ class ClientPort:
         if facts:
             for fact in facts:
                 self._journal.write(fact.name, **fact.details)
-        if pipeline.outstanding > self._outstanding_max and not self._paused:
+        under_way = max(pipeline.outstanding / self._outstanding_max, self.writer.gathered_bytes / GATHERED_BYTES_MAX)
+        if under_way > 1 and not self._paused:
             self._pause(True)
-        elif self._paused and pipeline.outstanding <= self._outstanding_max // 2:
+        elif self._paused and under_way <= 0.5:
             self._pause(False)
         return dirty
 
@@ -250,13 +288,12 @@ class ClientPort:
         elif out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-        elif tls is not None and tls.pending:
+        elif (tls is not None and tls.pending) or connection.stalled:
             data = b""
         else:
             if connection.closing:
                 self._close(client, politely=True)
             return
-        turns = 0
         while True:
             try:
                 sent = client.sock.send(data) if tls is None else tls.send(data)
@@ -269,25 +306,23 @@ class ClientPort:
             if sent < len(data):
                 self._keep_unsent(client, data[sent:])
                 return
-            if not out and not client.behind and connection.stalled:
-                self.pipeline.resume(connection)
             if client.behind:
                 out[:0] = client.behind
                 client.behind.clear()
+            if not out and connection.stalled and not connection.waiting and not client.resting:
+                begin = time.perf_counter_ns()
+                self.pipeline.resume(connection)
+                self._turns.judge(client, time.perf_counter_ns() - begin)
             if not out:
                 break
             data = b"".join(out)
             out.clear()
-            turns += 1
-            if turns == SENDS_PER_ROUND:  # a fast reader of large values; the others want their turn
-                self._keep_unsent(client, data)
-                return
         self._backlog.taken(client)
         if tls is not None and tls.pending:
             self._keep_unsent(client, b"")
         elif connection.closing:
             self._close(client, politely=True)
-        elif client.writing:
+        elif client.writing or not client.reading:
             client.writing = False
             self._watch(client)
 
@@ -303,7 +338,13 @@ class ClientPort:
     # --- sockets
 
     def _watch(self, client: Client) -> None:
-        client.reading = not client.writing and not self._paused
+        connection = client.connection
+        full = client.resting or connection.stalled or len(connection.waiting) > WAITING_MAX
+        client.reading = not (client.writing or full or self._paused)
+        if client.reading or client.writing:
+            self._held_up.discard(client)
+        else:
+            self._held_up.add(client)
         self._poller.change(client.fd, read=client.reading, write=client.writing)
 
     def _pause(self, paused: bool) -> None:
@@ -358,6 +399,7 @@ class ClientPort:
         self.traffic.dropped += 1
         self.pipeline.closed(client.connection)
         self._backlog.forget(client)
+        self._held_up.discard(client)
         self._admission.leave(client.connection)
         self.shaking_hands.discard(client)
         self._poller.remove(client.fd)
@@ -396,6 +438,7 @@ class ClientPort:
             await trio.lowlevel.checkpoint()
             self._serve()
             self._set_clock()
+            self.pipeline.heard(client.connection for client in self._held_up)
             self.pipeline.tick()
             self._end_overdue(self.pipeline.now_ms)
             self._flush()

@@ -69,6 +69,8 @@ class LogWriter:
         self.busy = False
         self._gathered: list[bytes] = []
         self._gathered_zxid = 0
+        self.gathered_bytes = 0
+        """What waits for the sync that runs; it is not under way itself."""
         self._threaded = False
         self._thread: threading.Thread | None = None
         self._work = threading.Event()
@@ -92,6 +94,7 @@ class LogWriter:
         """Make these safe.  `persisted` is called before this returns, or later out of `finished`."""
         if self.busy:
             self._gathered += payloads
+            self.gathered_bytes += sum(map(len, payloads))
             self._gathered_zxid = zxid
         elif self._threaded:
             self._hand_over(payloads, zxid)
@@ -113,7 +116,7 @@ class LogWriter:
             self._judge_thread()
         zxid = self._batch_zxid
         if self._gathered:
-            payloads, self._gathered = self._gathered, []
+            payloads, self._gathered, self.gathered_bytes = self._gathered, [], 0
             if self._threaded:
                 self._hand_over(payloads, self._gathered_zxid)
             else:

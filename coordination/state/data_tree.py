@@ -108,10 +108,17 @@ class DataTree:
 
     def descendants(self, path: str) -> int:
         """How many nodes are below `path` (source: DataTree.getAllChildrenNumber)."""
-        if path == "/":
-            return len(self.nodes) - 1
-        prefix = path + "/"
-        return sum(1 for each in self.nodes if each.startswith(prefix))
+        if path in ("", "/"):  # the prefix of the empty path is that of the root itself, too
+            return len(self.nodes) - (path == "/")
+        count, todo = 0, [path]
+        while todo:
+            at = todo.pop()
+            for name in self.nodes[at].children or ():
+                below = f"{at}/{name}"
+                count += 1
+                if self.nodes[below].children:
+                    todo.append(below)
+        return count
 
     # --- applying
 
@@ -244,10 +251,11 @@ class DataTree:
             self.data_bytes += self.sums.grow(path, -1, -len(node.data) if node.data else 0)
 
     def _drop_below(self, path: str, node: Node) -> None:
-        for name in node.children or ():
-            below = f"{path}/{name}"
+        todo = [f"{path}/{name}" for name in node.children or ()]
+        while todo:  # not by recursion: clients decide how deep a tree is
+            below = todo.pop()
             child = self.nodes.pop(below)
-            self._drop_below(below, child)
+            todo += [f"{below}/{name}" for name in child.children or ()]
             self.acls.release(child.acl)
             self.data_bytes -= len(below) + (len(child.data) if child.data else 0)
             self.data_bytes += self.sums.grow(below, -1, -len(child.data) if child.data else 0)

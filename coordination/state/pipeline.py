@@ -36,7 +36,7 @@ from coordination.state.outbox import Outbox
 from coordination.state.prep import Prep, WriteRequest
 from coordination.state.proposals import Proposals
 from coordination.state.quotas import Reports
-from coordination.state.reads import HANDLERS, Readable
+from coordination.state.reads import HANDLERS, SEARCHED_BYTES, SEARCHES, Readable
 from coordination.state.ready import Counters, Ready, Settings
 from coordination.state.refusals import Refusals
 from coordination.state.session_keeper import SessionKeeper
@@ -263,6 +263,8 @@ class Pipeline:
                     append(pack_reply_head(HEADER_BYTES + len(body), request.xid, zxid, 0))  # type: ignore[union-attr]
                     append(body)
                     room -= len(body)
+                if type(request) in SEARCHES:
+                    room -= SEARCHED_BYTES * SEARCHES[type(request)](state, connection)
             if room < 0:
                 # Not a write behind it is looked at either: a connection's requests take effect in their order.
                 connection.stalled = True
@@ -299,6 +301,12 @@ class Pipeline:
         """The time of what comes next: `now_ms` monotonic for deadlines, `wall_ms` since 1970 for Stats."""
         self.clock.now_ms = now_ms
         self.clock.wall_ms = wall_ms
+
+    def heard(self, connections: Iterable[Connection]) -> None:
+        """Their bytes wait because the server is behind: they live."""
+        for connection in connections:
+            if connection.session is not None:
+                connection.session.last_heard_ms = self.clock.now_ms
 
     def persisted(self, zxid: int) -> None:
         """Everything up to `zxid` is safe.  In an ensemble of one that is the whole quorum: commit it."""

@@ -21,6 +21,7 @@ from coordination.errors import (
 )
 from coordination.state.connection import Connection
 from coordination.state.data_tree import DataTree
+from coordination.state.listings import Listings
 from coordination.state.watches import ONE_SHOT, PERSISTENT, RECURSIVE, WatchTable
 from coordination.wire import opcodes, requests
 from coordination.wire.jute import NULL, pack_int, put_string, put_strings, put_vector
@@ -44,13 +45,14 @@ MULTI_READ_BYTES_MAX = 16 << 20
 class Readable:
     """What the reads look at: the tree, who may see what of it, and the two tables of watches."""
 
-    __slots__ = ("access", "child_watches", "data_watches", "tree")
+    __slots__ = ("access", "child_watches", "data_watches", "listings", "tree")
 
     def __init__(self, tree: DataTree, access: AccessControl) -> None:
         self.tree = tree
         self.access = access
         self.data_watches: WatchTable[Connection] = WatchTable()
         self.child_watches: WatchTable[Connection] = WatchTable()
+        self.listings = Listings()
 
 
 def get_data(state: Readable, connection: Connection, request: requests.GetData) -> bytes:
@@ -91,7 +93,7 @@ def get_children(
         state.access.check(node.acl, PERM_READ, connection.identities, path)
     if request.watch:
         state.child_watches.add(path, connection)
-    return put_strings(tuple(node.children or ()))
+    return state.listings.of(path, node)
 
 
 def get_children2(state: Readable, connection: Connection, request: requests.GetChildren2) -> bytes:
@@ -268,3 +270,10 @@ HANDLERS: "dict[type, Handler[requests.Request]]" = {
     requests.CheckWatches: check_watches,  # type: ignore[dict-item]
     requests.RemoveWatches: remove_watches,  # type: ignore[dict-item]
 }
+SEARCHES: dict[type, Callable[[Readable, Connection], int]] = {
+    requests.GetAllChildrenNumber: lambda state, connection: len(state.tree.nodes),
+    requests.GetEphemerals: lambda state, connection: len(state.tree.ephemerals.get(connection.session_id, ())),
+}
+"""Reads that look through more than they answer: through how many znodes at most."""
+SEARCHED_BYTES = 32
+"""Looking at one costs as much as answering so many bytes."""
