@@ -26,6 +26,7 @@ class Connection:
         "auth",
         "closing",
         "deferred",
+        "ending",
         "events_sent",
         "identities",
         "key",
@@ -62,6 +63,7 @@ class Connection:
         self.out: list[bytes] = []
         self.waiting: deque[Any] = deque()
         self.closing = False
+        self.ending = False  # its last answer waits its turn: nothing it sent behind that request is looked at
         self.stalled = False  # its output is full: what it sends is put off until the shell has sent that
         self.deferred: list[Event] = []
         self.legacy = False  # an old client whose ConnectRequest has no readOnly byte

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from coordination.state.connection import Connection
 from coordination.state.reads import Readable
 from coordination.state.ready import Fact
-from coordination.wire.server_connection import BROKEN
 
 
 class LastWords(NamedTuple):
@@ -53,7 +52,7 @@ class Outbox:
 
     def send_last(self, connection: Connection, encoded: bytes) -> None:
         """One more answer, in order, then the end."""
-        connection.wire.phase = BROKEN
+        connection.ending = True
         if connection.waiting:
             connection.waiting.append(LastWords(encoded))
         else:

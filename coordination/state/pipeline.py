@@ -47,7 +47,7 @@ from coordination.state.znode import StoredNode
 from coordination.wire import requests
 from coordination.wire.records import ConnectRequest
 from coordination.wire.replies import HEADER_BYTES, error_reply, pack_reply_head
-from coordination.wire.server_connection import BROKEN, Event, FourLetterWord, Malformed, UnknownOperation, Violation
+from coordination.wire.server_connection import Event, FourLetterWord, Malformed, UnknownOperation, Violation
 
 REPLIES_BYTES_MAX = 1 << 20
 """So much may stand in a connection's output before its next request is looked at: small requests for large values
@@ -76,7 +76,7 @@ class Pipeline:
             extended_types=settings.extended_types,
             enforce_quota=settings.enforce_quota,
             reconfig_enabled=settings.reconfig_enabled,
-            report=Reports(outbox.tell, self.clock),
+            report=Reports(outbox.tell, self.clock, self._quota_refused),
         )
         self.throttle = ConnectionThrottle(settings.connection_throttle, chance, self.clock.now_ms)
         self._session_keeper = SessionKeeper(
@@ -202,7 +202,7 @@ class Pipeline:
 
     def receive(self, connection: Connection, data: bytes) -> None:
         """Bytes came in.  Reads are answered here unless a write of this connection is under way."""
-        if connection.closing:
+        if connection.closing or connection.ending:
             return
         incoming = connection.wire.receive_data(data)
         if not incoming:
@@ -245,7 +245,7 @@ class Pipeline:
             read = reads.get(type(request))
             if read is None:
                 self._others[type(request)](connection, request)
-                if connection.closing or connection.wire.phase is BROKEN:
+                if connection.closing or connection.ending:
                     break
                 session = connection.session
             elif session is None or session.closing:
@@ -291,6 +291,10 @@ class Pipeline:
         proposals.propose(connection, session_id, request.xid, request.opcode, body)
         if self._audit is not None:
             self._audit.asked(request)
+
+    def _quota_refused(self, namespace: str) -> None:
+        refused = self.counters.quota_refused
+        refused[namespace] = refused.get(namespace, 0) + 1
 
     def _word(self, connection: Connection, word: FourLetterWord) -> None:
         self._words.append((connection, word))

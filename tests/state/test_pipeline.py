@@ -413,6 +413,29 @@ def test_a_record_that_cannot_be_read_is_answered_and_harms_nobody(machine: Mach
     assert client.call(create("/a"))[0].err == 0
 
 
+NONSENSE = (-5).to_bytes(4, "big", signed=True)
+
+
+def test_a_frame_that_cannot_be_ends_the_connection_in_the_read_that_opened_it(machine: Machine) -> None:
+    connection = machine.pipeline.opened(1, "127.0.0.1")
+    hello = ConnectRequest(0, 0, 1000, 0, bytes(16), False)
+    machine.pipeline.receive(connection, frame(hello.encode()) + NONSENSE)
+    assert connection.closing
+    machine.persist()
+    assert "protocol_violation" in machine.facts
+    assert [each.connection for each in machine.pipeline.sessions.by_id.values()] == [None]
+
+
+def test_a_frame_that_cannot_be_ends_the_connection_behind_a_write(machine: Machine) -> None:
+    client = machine.client()
+    raw = b"".join(encode(each) for each in (requests.Exists(1, "/", False), create("/a", xid=2), requests.Ping(-2)))
+    machine.pipeline.receive(client.connection, raw + NONSENSE)
+    assert client.connection.closing
+    machine.persist()
+    assert "protocol_violation" in machine.facts
+    assert "/a" in machine.pipeline.tree.nodes
+
+
 def test_set_watches_tells_what_was_missed_before_its_reply(machine: Machine) -> None:
     client = machine.client()
     since = client.call(create("/changed", xid=1))[0].zxid
