@@ -66,7 +66,7 @@ class _Catalogue(Collector):
                 metric.add_sample(f"{name}_count", {}, value.count)
                 metric.add_sample(f"{name}_sum", {}, value.total)
             elif isinstance(value, dict):
-                metric = Metric(name, name, "gauge")
+                metric = Metric(name, name, "gauge" if kind == metrics.GAUGE_SET else "counter")
                 for namespace, number in value.items():
                     metric.add_sample(name, {"key": namespace}, number)
             else:

@@ -23,6 +23,7 @@ COUNTER: Final = "counter"
 BASIC: Final = "summary"
 ADVANCED: Final = "summary with percentiles"
 GAUGE_SET: Final = "gauges by namespace"
+COUNTER_SET: Final = "counters by namespace"
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
 Number: TypeAlias = int | float
 WELCOME_BYTES = 41  # a ConnectResponse in its frame
@@ -32,7 +33,7 @@ class Metric(NamedTuple):
     name: str
     kind: str
     value: Number | Summary | dict[str, int]
-    """A dict: of a GAUGE_SET, by its keys."""
+    """A dict: of a set, by its keys."""
 
 
 def collect(readings: Readings) -> Iterator[Metric]:
@@ -43,6 +44,7 @@ def collect(readings: Readings) -> Iterator[Metric]:
         yield Metric(name, COUNTER, value)
     for name, values in _quotas(readings):
         yield Metric(name, GAUGE_SET, values)
+    yield Metric("quota_exceeded_error_per_namespace", COUNTER_SET, readings.pipeline.counters.quota_refused)
     for name, kind, summary in _summaries(readings):
         yield Metric(name, kind, summary)
 

@@ -98,14 +98,18 @@ def exceeded(path: str, limits: bytes | None, sums: bytes | None, count: int, si
 class Reports:
     """Tells of limits that are met, of each once a second at most: whoever writes beyond one does it again at once."""
 
-    __slots__ = ("_clock", "_tell", "_told_ms")
+    __slots__ = ("_clock", "_refused", "_tell", "_told_ms")
 
-    def __init__(self, tell: Callable[..., None], clock: Clock) -> None:
+    def __init__(self, tell: Callable[..., None], clock: Clock, refused: Callable[[str], None]) -> None:
+        """`refused` hears the first part of each path that a hard limit kept from growing."""
         self._tell = tell
+        self._refused = refused
         self._clock = clock
         self._told_ms: dict[tuple[str, str], int] = {}
 
     def __call__(self, exceeded: Exceeded) -> None:
+        if exceeded.hard:
+            self._refused(exceeded.path.split("/")[1])
         key = (exceeded.path, exceeded.what)
         now_ms = self._clock.now_ms
         if now_ms - self._told_ms.get(key, -TOLD_EVERY_MS) >= TOLD_EVERY_MS:

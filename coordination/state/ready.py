@@ -75,6 +75,8 @@ class Counters:
     revalidations: int = 0
     sessions_expired: int = 0
     auth_failed: int = 0
+    quota_refused: dict[str, int] = field(default_factory=dict)
+    """By the first part of the paths."""
     violations: int = 0
     events_sent: int = 0
     watch_bytes: int = 0

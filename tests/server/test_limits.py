@@ -11,6 +11,7 @@ from coordination.auth.sasl_digest_md5 import client_response
 from coordination.auth.schemes import generate_digest
 from coordination.secret import Secret
 from coordination.testing import server
+from coordination.testing.apache import ask
 from coordination.testing.server import Server
 from coordination.wire import opcodes, requests
 from coordination.wire.jute import get_buffer, unpack_int
@@ -97,7 +98,10 @@ def test_a_small_outstanding_limit_slows_down_and_loses_nothing(tmp_path: Path) 
 
 
 def test_a_hard_quota_is_refused_over_the_wire(tmp_path: Path) -> None:
-    with server.serve(options=options(tmp_path, enforceQuota="true")) as running, Client(running.port) as client:
+    with (
+        server.serve(options=[*options(tmp_path, enforceQuota="true"), "--4lw", "all"]) as running,
+        Client(running.port) as client,
+    ):
 
         def create(path: str, data: bytes = b"") -> int:
             return client.ask(requests.Create(1, opcodes.CREATE, path, data, OPEN_ACL, 0))[0]
@@ -110,6 +114,7 @@ def test_a_hard_quota_is_refused_over_the_wire(tmp_path: Path) -> None:
         client.ask(requests.Ping(opcodes.XID_PING))  # what happened before it is in the log now
         told = [line for line in journal(running) if line["event"] == "quota_exceeded"]
         assert told[0]["path"] == "/q"
+        assert "zk_q_quota_exceeded_error_per_namespace\t1\n" in ask(running.port, "mntr")
 
 
 JAAS = 'Server { org.apache.zookeeper.server.auth.DigestLoginModule required user_bob="planted-jaas"; };'
