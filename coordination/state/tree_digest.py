@@ -52,8 +52,8 @@ _STAT = Struct(">qqqqqiiiq")
 
 Stat: TypeAlias = tuple[int, int, int, int, int, int, int, int, int]
 """czxid, mzxid, pzxid, ctime, mtime, version, creations, aversion, owner"""
-Foreseen: TypeAlias = tuple[int, int, bytes | None, Stat | None]
-"""zxid of the change, digest after it, data, stat (None: deleted)"""
+Foreseen: TypeAlias = tuple[int, int, int | None, bytes | None, Stat | None]
+"""zxid of the change, digest after it, crc32 of the path (None: left out), data, stat (None: there is no such znode)"""
 
 assert QUOTA_ROOT.startswith(_LEFT_OUT)
 
@@ -79,11 +79,20 @@ class Mismatch(NamedTuple):
     found: int
 
 
-def znode_digest(path: str, data: bytes | None, stat: Stat) -> int:
+def _path_crc(path: str) -> int | None:
     if path.startswith(_LEFT_OUT):
+        return None
+    return crc32(path.encode()) if path != "/" else 0
+
+
+def _znode_digest(path_crc: int | None, data: bytes | None, stat: Stat) -> int:
+    if path_crc is None:
         return 0
-    path_crc = crc32(path.encode()) if path != "/" else 0
     return crc32(_STAT.pack(*stat), crc32(data, path_crc) if data else path_crc)
+
+
+def znode_digest(path: str, data: bytes | None, stat: Stat) -> int:
+    return _znode_digest(_path_crc(path), data, stat)
 
 
 def stat_of(node: Node) -> Stat:
@@ -109,11 +118,11 @@ class TreeDigest:
     def __init__(self, tree: DataTree) -> None:
         self._tree = tree
         self._recent: dict[str, Foreseen] = {}
-        self._under_way: deque[ZxidDigest] = deque()
+        self._under_way: deque[tuple[int, int]] = deque()  # zxid, digest
         self._digest: int | None = None  # after every txn decided; None: not counted yet
         self._promised: ZxidDigest | None = None  # by a fuzzy snapshot, for a txn still to come
-        self._settled = ZxidDigest(0, 0)
-        self._history: deque[ZxidDigest] = deque(maxlen=HISTORY_MAX)
+        self._settled = 0, 0
+        self._history: deque[tuple[int, int]] = deque(maxlen=HISTORY_MAX)
         self.mismatches = 0
         self.first_mismatch: Mismatch | None = None
 
@@ -150,7 +159,7 @@ class TreeDigest:
         if self._promised is not None:
             found.append(("snapshot_ahead_of_log", {"zxid": self._promised.zxid, "log_zxid": self._tree.last_zxid}))
         self._promised = None
-        self._settled = ZxidDigest(self._tree.last_zxid, self._counted())
+        self._settled = self._tree.last_zxid, self._counted()
         return found
 
     def _keep_promise(self, zxid: int) -> None:
@@ -183,33 +192,32 @@ class TreeDigest:
 
     def foresee(self, header: TxnHeader, body: TxnBody) -> bytes:
         """The TxnDigest to be written behind this txn; an error txn has none, as in ZooKeeper."""
-        assert self._digest is not None
-        if type(body) is SetDataTxn:
-            self._set_data(header, body)
-        elif type(body) is not ErrorTxn:
+        kind = type(body)
+        if kind is SetDataTxn:
+            self._set_data(header, body)  # type: ignore[arg-type]
+        elif kind is not ErrorTxn:
             self._foresee_other(header, body)
-        digest = self._digest & _LONG
-        after = ZxidDigest(header.zxid, digest)
-        self._under_way.append(after)
-        if header.zxid % HISTORY_EVERY == 0:
-            self._history.append(after)
-        return b"" if type(body) is ErrorTxn else TXN_DIGEST.pack(DIGEST_VERSION, digest)
+        zxid, digest = header.zxid, self._digest & _LONG  # type: ignore[operator]
+        self._under_way.append((zxid, digest))
+        if zxid % HISTORY_EVERY == 0:
+            self._history.append((zxid, digest))
+        return b"" if kind is ErrorTxn else TXN_DIGEST.pack(DIGEST_VERSION, digest)
 
     def settled(self, zxid: int) -> None:
         """The tree holds everything up to `zxid` now."""
         under_way = self._under_way
-        while under_way and under_way[0].zxid <= zxid:
+        while under_way and under_way[0][0] <= zxid:
             self._settled = under_way.popleft()
         if len(self._recent) > _RECENT_MAX:
             self._recent = {path: each for path, each in self._recent.items() if each[0] > zxid}
 
     def latest(self) -> ZxidDigest:
         """Of the last txn applied."""
-        return self._settled
+        return ZxidDigest(*self._settled)
 
     def history(self) -> list[ZxidDigest]:
         """One of each HISTORY_EVERY zxids, oldest first; nothing that is not committed."""
-        return [each for each in self._history if each.zxid <= self._settled.zxid]
+        return [ZxidDigest(*each) for each in self._history if each[0] <= self._settled[0]]
 
     # --- what a txn does to digests
 
@@ -220,9 +228,9 @@ class TreeDigest:
             case DeleteTxn(path):
                 self._delete(header.zxid, path)
             case SetAclTxn(path, _, version):
-                before, data, stat = self._find(path)
-                if stat is not None:
-                    self._change(header.zxid, path, before, data, (*stat[:7], version, stat[8]))
+                found = self._find(path)
+                if found[4] is not None:
+                    self._change(header.zxid, path, found, found[3], (*found[4][:7], version, found[4][8]))
             case CreateContainerTxn(path, data, _, parent_cversion):
                 self._create(header, path, data, CONTAINER_OWNER, parent_cversion)
             case CreateTtlTxn(path, data, _, parent_cversion, ttl_ms):
@@ -231,62 +239,65 @@ class TreeDigest:
                 for path in paths or ():
                     self._delete(header.zxid, path)
                 for path in self._tree.ephemerals.get(header.client_id, ()):  # left over, as in `apply`
-                    if self._find(path)[2] is not None:
+                    if self._find(path)[4] is not None:
                         self._delete(header.zxid, path)
             case MultiTxn(parts):
                 if not any(type(part) is ErrorTxn for _, part in parts):
                     for _, part in parts:
-                        if type(part) is SetDataTxn:
-                            self._set_data(header, part)
-                        else:
-                            self._foresee_other(header, part)
+                        self._foresee_other(header, part)
+            case SetDataTxn():
+                self._set_data(header, body)
 
     def _set_data(self, header: TxnHeader, txn: SetDataTxn) -> None:
-        before, _, stat = self._find(txn.path)
+        found = self._find(txn.path)
+        stat = found[4]
         if stat is not None:
+            zxid = header.zxid
             czxid, _, pzxid, ctime, _, _, creations, aversion, owner = stat
-            after = (czxid, header.zxid, pzxid, ctime, header.time_ms, txn.version, creations, aversion, owner)
-            self._change(header.zxid, txn.path, before, txn.data, after)
+            after = (czxid, zxid, pzxid, ctime, header.time_ms, txn.version, creations, aversion, owner)
+            self._change(zxid, txn.path, found, txn.data, after)
 
     def _create(self, header: TxnHeader, path: str, data: bytes | None, owner: int, parent_cversion: int) -> None:
+        zxid, time_ms = header.zxid, header.time_ms
         parent_path = path[: path.rfind("/")] or "/"
-        before, parent_data, parent = self._find(parent_path)
-        if parent is None:
+        parent = self._find(parent_path)
+        stat = parent[4]
+        if stat is None:
             return
+        czxid, mzxid, _, ctime, mtime, version, creations, aversion, its_owner = stat
         if parent_cversion == -1:
-            parent_cversion = parent[6] + 1
-        if parent_cversion > parent[6]:
-            after = (*parent[:2], header.zxid, *parent[3:6], parent_cversion, *parent[7:])
-            self._change(header.zxid, parent_path, before, parent_data, after)
-        if self._find(path)[2] is None:
-            zxid, time_ms = header.zxid, header.time_ms
-            self._change(zxid, path, 0, data, (zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner))
+            parent_cversion = creations + 1
+        if parent_cversion > creations:
+            after = (czxid, mzxid, zxid, ctime, mtime, version, parent_cversion, aversion, its_owner)
+            self._change(zxid, parent_path, parent, parent[3], after)
+        found = self._find(path)
+        if found[4] is None:
+            self._change(zxid, path, found, data, (zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner))
 
     def _delete(self, zxid: int, path: str) -> None:
         parent_path = path[: path.rfind("/")] or "/"
-        before, data, parent = self._find(parent_path)
-        if parent is not None and zxid > parent[2]:
-            self._change(zxid, parent_path, before, data, (*parent[:2], zxid, *parent[3:]))
-        before, _, stat = self._find(path)
-        if stat is not None:
-            self._change(zxid, path, before, None, None)
+        parent = self._find(parent_path)
+        stat = parent[4]
+        if stat is not None and zxid > stat[2]:
+            self._change(zxid, parent_path, parent, parent[3], (*stat[:2], zxid, *stat[3:]))
+        found = self._find(path)
+        if found[4] is not None:
+            self._change(zxid, path, found, None, None)
 
-    def _find(self, path: str) -> tuple[int, bytes | None, Stat | None]:
-        """A znode as the txns under way leave it: its digest, data, stat (None: there is none)."""
+    def _find(self, path: str) -> Foreseen:
+        """A znode as the txns under way leave it."""
         recent = self._recent.get(path)
         if recent is not None:
-            return recent[1:]
+            return recent
         node = self._tree.nodes.get(path)
+        path_crc = _path_crc(path)
         if node is None:
-            return 0, None, None
+            return 0, 0, path_crc, None, None
         stat = stat_of(node)
-        digest = znode_digest(path, node.data, stat)
-        self._recent[path] = 0, digest, node.data, stat
-        return digest, node.data, stat
+        return 0, _znode_digest(path_crc, node.data, stat), path_crc, node.data, stat
 
-    def _change(self, zxid: int, path: str, before: int, data: bytes | None, stat: Stat | None) -> None:
-        """`before`: the znode's digest until now."""
-        assert self._digest is not None
-        digest = 0 if stat is None else znode_digest(path, data, stat)
-        self._digest += digest - before
-        self._recent[path] = zxid, digest, data, stat
+    def _change(self, zxid: int, path: str, before: Foreseen, data: bytes | None, stat: Stat | None) -> None:
+        path_crc = before[2]
+        digest = 0 if stat is None else _znode_digest(path_crc, data, stat)
+        self._digest += digest - before[1]  # type: ignore[operator]
+        self._recent[path] = zxid, digest, path_crc, data, stat
