@@ -90,6 +90,22 @@ def test_a_key_that_promises_what_is_not_there_is_told_of() -> None:
     assert [each.partition(" ")[0] for each in warnings] == ["largeRequestMaxBytes=1000"]
 
 
+SETTINGS = Path(__file__).with_name("zookeeper_settings.txt").read_text().split()
+
+
+def is_unknown(key: str, value: str) -> bool:
+    try:
+        return bool(build({}, {key: value}, IN_MEMORY).ignored)
+    except ConfigError:
+        return False
+
+
+def test_no_setting_of_zookeeper_3_9_is_unknown() -> None:
+    """Every property its server reads, and every key of its administrator's guide: obeyed, named in the log, refused."""
+    assert len(SETTINGS) > 250
+    assert [key for key in SETTINGS for value in ("1", "true") if is_unknown(key, value)] == []
+
+
 def test_a_key_without_effect_is_named() -> None:
     config = build({"initLimit": "5", "clientPort": "0"}, {"zookeeper.maxResponseCacheSize": "9"}, IN_MEMORY)
     assert config.without_effect == ("initLimit", "maxResponseCacheSize")
