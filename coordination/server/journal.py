@@ -51,6 +51,7 @@ _PROVOKED = frozenset(
     (
         "protocol_violation",
         "request_malformed",
+        "connection_refused",
         "operation_refused",
         "request_refused",
         "auth_failed",

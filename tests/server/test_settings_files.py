@@ -101,7 +101,7 @@ def is_unknown(key: str, value: str) -> bool:
 
 
 def test_no_setting_of_zookeeper_3_9_is_unknown() -> None:
-    """Every property its server reads, and every key of its administrator's guide: obeyed, named in the log, refused."""
+    """Every property its server reads, every key of its administrator's guide: obeyed, named in the log, or refused."""
     assert len(SETTINGS) > 250
     assert [key for key in SETTINGS for value in ("1", "true") if is_unknown(key, value)] == []
 

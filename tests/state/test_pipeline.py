@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from coordination.state.connection import Connection
+from coordination.state.connection_throttle import ThrottleSettings
 from coordination.state.pipeline import Pipeline
 from coordination.state.ready import Settings
 from coordination.state.sessions import password_of
@@ -505,6 +506,22 @@ def test_a_container_that_is_never_used_goes_when_that_is_wanted_and_few_at_a_ti
         machine.pipeline.next_deadline()
         left.append(len(machine.pipeline.tree.containers))
     assert left == [5, 3, 3, 1, 0]
+
+
+# --- a storm of ConnectRequests
+
+
+def test_who_finds_no_token_is_closed_and_may_come_back() -> None:
+    machine = Machine(Settings(connection_throttle=ThrottleSettings(tokens=1, fill_ms=1000)))
+    first, second = machine.client(), machine.client()
+    assert first.welcome is not None
+    assert second.welcome is None
+    assert second.connection.closing
+    assert machine.facts.count("connection_refused") == 1
+    counters = machine.pipeline.counters
+    assert (counters.connections_throttled, counters.connect_requests, counters.token_deficit.most) == (1, 1, 1)
+    machine.advance(2001)
+    assert machine.client().welcome is not None
 
 
 # --- how long requests took
