@@ -39,7 +39,7 @@ from coordination.state.txn import (
     TxnDigest,
     TxnHeader,
 )
-from coordination.state.znode import CONTAINER_OWNER, Node, owner_of_ttl
+from coordination.state.znode import CONTAINER_OWNER, Node, StoredStat, owner_of_ttl
 
 DIGEST_VERSION = 2
 HISTORY_EVERY, HISTORY_MAX = 128, 1024
@@ -107,6 +107,12 @@ def stat_of(node: Node) -> Stat:
         node.aversion,
         node.owner,
     )
+
+
+def digest_stat(stored: StoredStat) -> Stat:
+    """What a snapshot keeps of a Stat, in the order of digests."""
+    czxid, mzxid, ctime_ms, mtime_ms, version, creations, aversion, owner, pzxid = stored
+    return czxid, mzxid, pzxid, ctime_ms, mtime_ms, version, creations, aversion, owner
 
 
 def digest_of(nodes: Iterable[tuple[str, Node]]) -> int:

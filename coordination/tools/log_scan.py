@@ -18,6 +18,7 @@ from pathlib import Path
 
 from coordination.errors import RemoteProtocolError
 from coordination.state import txn
+from coordination.state.tree_digest import ZxidDigest, digest_stat, znode_digest
 from coordination.storage.api import StorageError
 from coordination.storage.log_format import HEADER, Buffer, End, find_record, records
 from coordination.storage.snapshot import Snapshot, snapshot_files
@@ -43,6 +44,8 @@ class LogReport:
     """The first good txn behind damage, 0 if none was found."""
     size_bytes: int = 0
     undecodable: list[str] = field(default_factory=list)
+    digests: int = 0
+    """Txns with a digest of the tree behind them."""
 
     def fields(self) -> dict[str, object]:
         return {
@@ -56,6 +59,7 @@ class LogReport:
             "resumes_zxid": f"0x{self.resumes_zxid:x}" if self.resumes_zxid else None,
             "size_bytes": self.size_bytes,
             "undecodable": self.undecodable,
+            "digests": self.digests,
         }
 
 
@@ -71,6 +75,7 @@ class SnapshotReport:
     newest_zxid: int = 0
     """The newest zxid in any Stat: a fuzzy snapshot may hold later changes than its name says."""
     size_bytes: int = 0
+    digest: ZxidDigest | None = None
 
     def fields(self) -> dict[str, object]:
         return {
@@ -82,6 +87,9 @@ class SnapshotReport:
             "sessions": self.sessions,
             "newest_zxid": f"0x{self.newest_zxid:x}",
             "size_bytes": self.size_bytes,
+            "digest": None
+            if self.digest is None
+            else {"zxid": f"0x{self.digest.zxid:x}", "digest": self.digest.signed},
         }
 
 
@@ -140,7 +148,7 @@ def scan_log(path: Path) -> LogReport:
             report.first_zxid = report.first_zxid or zxid
             report.last_zxid = zxid
             try:
-                txn.decode(payload)
+                report.digests += txn.decode_entry(payload)[2] is not None
             except RemoteProtocolError as error:
                 report.undecodable.append(f"zxid 0x{zxid:x}: {error}")
         _judge_end(report, buffer, end[0])
@@ -182,17 +190,24 @@ def scan_snapshot(path: Path) -> SnapshotReport:
         return SnapshotReport(path, 0, "its name is not snapshot.<zxid in hex>")
     report = SnapshotReport(path, int(name[1], 16), size_bytes=path.stat().st_size)
     known = {"/"}
+    counted = 0
     try:
         with Snapshot(path) as snapshot:
             report.sessions = len(snapshot.sessions)
-            for node, _, acl_id, stat in snapshot.nodes():
+            for node, data, acl_id, stat in snapshot.nodes():
                 report.znodes += 1
+                counted += znode_digest(node, data, digest_stat(stat))
                 report.newest_zxid = max(report.newest_zxid, stat[1], stat[8])
                 if node != "/" and (node.rpartition("/")[0] or "/") not in known:
                     report.fault = f"{node} has no parent"
                 if acl_id != -1 and acl_id not in snapshot.acls:
                     report.fault = f"{node} has ACL {acl_id}, which the table does not hold"
                 known.add(node)
+            if snapshot.digest is not None and snapshot.digest[0]:
+                report.digest = ZxidDigest(*snapshot.digest)
+        # Of a fuzzy snapshot the log says whether its digest is right (`log verify`).
+        if report.digest is not None and report.digest.zxid == report.zxid and report.digest.digest != counted:
+            report.fault = report.fault or f"its digest is {report.digest.digest}, that of its znodes {counted}"
     except StorageError as error:
         report.fault = str(error)
     return report

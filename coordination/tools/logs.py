@@ -22,8 +22,9 @@ from coordination.state import txn
 from coordination.storage.api import DirectoryLockedError, StorageError
 from coordination.storage.directory_lock import DirectoryLock
 from coordination.storage.log_format import HEADER
-from coordination.tools import log_scan, words
+from coordination.tools import digest_check, log_scan, words
 from coordination.tools.arguments import Parser, fail
+from coordination.tools.digest_check import DigestCheck
 from coordination.tools.log_scan import LogReport
 from coordination.tools.txn_text import Show, paths_of, txn_json, txn_line
 
@@ -118,7 +119,7 @@ def _dump(options: Namespace) -> int:
 
 def _dump_one(payload: bytes, session: int | None, options: Namespace, show: Show) -> int:
     try:
-        header, body = txn.decode(payload)
+        header, body, digest = txn.decode_entry(payload)
     except RemoteProtocolError as error:
         zxid = int.from_bytes(payload[12:20], "big")
         print(
@@ -129,7 +130,8 @@ def _dump_one(payload: bytes, session: int | None, options: Namespace, show: Sho
         return 0
     if options.path is not None and not any(is_under(path, options.path) for path in paths_of(body)):
         return 0
-    print(json.dumps(txn_json(header, body, show)) if options.json else txn_line(header, body, show))
+    text = json.dumps(txn_json(header, body, show, digest)) if options.json else txn_line(header, body, show, digest)
+    print(text)
     return 1
 
 
@@ -159,6 +161,7 @@ def _verify(options: Namespace) -> int:
     code = words.EXIT_OK
     files: list[dict[str, object]] = []
     missing: list[dict[str, object]] = []
+    digests: list[dict[str, object]] = []
     for place in options.places:
         reports = [log_scan.scan_log(path) for path in log_scan.log_files(place)]
         if not reports:
@@ -178,9 +181,28 @@ def _verify(options: Namespace) -> int:
             fail(
                 f"{before.path.name} ends at 0x{before.last_zxid:x}, {after.path.name} {what} (0x{after.first_zxid:x})"
             )
+        if code == words.EXIT_OK and any(report.digests for report in reports):
+            found = digest_check.check(place)
+            if found is not None:
+                digests.append(found.fields())
+                code = _judge_digests(found, options.json)
     if options.json:
-        print(json.dumps({"schema": "coordination.log_verify/1", "sound": not code, "files": files, "gaps": missing}))
+        verdict = {"schema": "coordination.log_verify/1", "sound": not code, "files": files, "gaps": missing}
+        print(json.dumps({**verdict, "digests": digests}))
     return code
+
+
+def _judge_digests(found: DigestCheck, as_json: bool) -> int:
+    where = f"{found.compared} digests compared, from {found.snapshot.name} on"
+    if found.mismatches:
+        return fail(
+            f"{where}: {found.mismatches} are of another tree than these files give, the first at zxid "
+            f"0x{found.first_zxid:x}",
+            exit_code=words.EXIT_UNSOUND,
+        )
+    if not as_json:
+        print(f"[OK]   {where}: the tree is the one they were written for")
+    return words.EXIT_OK
 
 
 def _verdict(report: LogReport) -> str:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from coordination.paths import is_under
+from coordination.state.tree_digest import ZxidDigest
 from coordination.storage import snappy
 from coordination.storage.api import StorageError
 from coordination.storage.snapshot import Snapshot
@@ -137,6 +138,9 @@ def _dump(options: Namespace) -> int:
         print("----\nSession Details (sid, timeout, ephemeralCount):")
         for session, timeout_ms in sorted(snapshot.sessions.items()):
             print(f"{words.hex_of(session)}, {timeout_ms}, {owners.get(session, 0)}")
+        if snapshot.digest is not None:
+            digest = ZxidDigest(*snapshot.digest)
+            print(f"----\nTarget zxid digest is: {digest.zxid:x}, {digest.signed}")
         print(f"----\nLast zxid: 0x{newest:x}")
     return words.EXIT_OK
 
@@ -189,9 +193,10 @@ def verdict(report: SnapshotReport) -> str:
     if report.fault:
         return f"[FAIL] {report.path}: {report.fault}"
     fuzzy = f", holds changes up to 0x{report.newest_zxid:x}" if report.newest_zxid > report.zxid else ""
+    digest = "" if report.digest is None else f", digest {report.digest.signed} at 0x{report.digest.zxid:x}"
     return (
         f"[OK]   {report.path}: zxid 0x{report.zxid:x}{fuzzy}, {report.znodes} znodes, {report.sessions} sessions, "
-        f"{report.size_bytes} bytes"
+        f"{report.size_bytes} bytes{digest}"
     )
 
 

@@ -23,6 +23,7 @@ from coordination.state.txn import (
     SetAclTxn,
     SetDataTxn,
     TxnBody,
+    TxnDigest,
     TxnHeader,
 )
 from coordination.tools import words
@@ -66,14 +67,16 @@ def time_text(ms: int) -> str:
         return f"{ms}ms"
 
 
-def txn_line(header: TxnHeader, body: TxnBody, show: Show) -> str:
-    """zxid, time, session, xid, operation, and what it holds."""
+def txn_line(header: TxnHeader, body: TxnBody, show: Show, digest: TxnDigest | None = None) -> str:
+    """zxid, time, session, xid, operation, what it holds, and the digest of the tree behind it."""
     kind = OPERATIONS.get(header.type, f"type {header.type}")
     head = f"{time_text(header.time_ms)} session {words.hex_of(header.client_id)} cxid 0x{header.cxid & 0xFFFFFFFF:x}"
-    return f"{head} zxid {words.hex_of(header.zxid)} {kind} {_body_text(body, show)}".rstrip()
+    line = f"{head} zxid {words.hex_of(header.zxid)} {kind} {_body_text(body, show)}".rstrip()
+    return line if digest is None else f"{line} digest {digest.version},{digest.digest}"
 
 
-def txn_json(header: TxnHeader, body: TxnBody, show: Show) -> dict[str, object]:
+def txn_json(header: TxnHeader, body: TxnBody, show: Show, digest: TxnDigest | None = None) -> dict[str, object]:
+    behind = {} if digest is None else {"digest": {"version": digest.version, "digest": digest.digest}}
     return {
         "zxid": words.hex_of(header.zxid),
         "time_ms": header.time_ms,
@@ -81,6 +84,7 @@ def txn_json(header: TxnHeader, body: TxnBody, show: Show) -> dict[str, object]:
         "cxid": header.cxid,
         "type": OPERATIONS.get(header.type, str(header.type)),
         **_body_json(body, show),
+        **behind,
     }
 
 

@@ -3,6 +3,7 @@
 import errno
 import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zlib import adler32
@@ -229,3 +230,67 @@ def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     os.close(writer._fd)  # the process is gone
     assert [path.name for path in remove_temporaries(tmp_path)] == [".snapshot.5.tmp"]
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the digest behind the seal, compression
+
+DIGEST = (0x60, (1 << 64) - 2, 2)
+
+
+@pytest.mark.parametrize("compression", ["", "gz"])
+def test_the_digest_is_that_of_the_moment_the_last_znode_was_drawn(tmp_path: Path, compression: str) -> None:
+    drawn: list[str] = []
+
+    def nodes() -> Iterator[SnapshotNode]:
+        for node in NODES:
+            drawn.append(node[0])
+            yield node
+
+    def digest() -> tuple[int, int, int]:
+        assert drawn == [node[0] for node in NODES]
+        return DIGEST
+
+    writer = SnapshotWriter(tmp_path, 0x5F, SESSIONS, ACLS, nodes(), digest, compression)
+    path = writer.write_all()
+    assert path.name == "snapshot.5f" + (".gz" if compression else "")
+    with Snapshot(path) as found:
+        assert found.digest is None, "not known before the znodes are read"
+        assert (found.sessions, list(found.nodes())) == (SESSIONS, NODES)
+        assert found.digest == DIGEST
+
+
+def test_the_bytes_behind_the_first_seal_are_zookeepers(tmp_path: Path) -> None:
+    """DataTree.serializeZxidDigest and serializeLastProcessedZxid, each sealed over everything before it."""
+    plain = SnapshotWriter(tmp_path, 5, SESSIONS, ACLS, NODES).write_all().read_bytes()
+    body = SnapshotWriter(tmp_path, 6, SESSIONS, ACLS, NODES, lambda: DIGEST).write_all().read_bytes()
+    assert body.startswith(plain)
+    for part in (b"\0" * 7 + b"\x60" + b"\0\0\0\2" + b"\xff" * 7 + b"\xfe", b"\0" * 7 + b"\x60"):
+        plain += part
+        plain += adler32(plain).to_bytes(8, "big") + b"\0\0\0\1/"
+    assert body == plain
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        (b"", None),
+        ((9).to_bytes(8, "big"), None),
+        ((9).to_bytes(8, "big") + (2).to_bytes(4, "big") + (7).to_bytes(8, "big"), (9, 7, 2)),
+        ((9).to_bytes(8, "big") + (1).to_bytes(4, "big") + b"\0\0\0\4beef", None),
+    ],
+    ids=["nothing", "last zxid only", "digest only", "a digest as text"],
+)
+def test_what_else_may_follow_the_seal(tmp_path: Path, tail: bytes, expected: tuple[int, int, int] | None) -> None:
+    path = written(tmp_path)
+    content = path.read_bytes() + tail
+    path.write_bytes(content + adler32(content).to_bytes(8, "big") + b"\0\0\0\1/")
+    with Snapshot(path) as found:
+        assert list(found.nodes()) == NODES
+        assert found.digest == expected
+
+
+def test_a_cut_gzip_snapshot_is_refused(tmp_path: Path) -> None:
+    path = SnapshotWriter(tmp_path, 5, SESSIONS, ACLS, NODES, compression="gz").write_all()
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SnapshotDamagedError, match="cannot be unpacked"):
+        Snapshot(path)

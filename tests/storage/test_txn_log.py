@@ -458,3 +458,16 @@ def test_a_disk_without_room_for_the_next_file_is_heard_of_when_it_is_needed(
     log.append([payload(2)])
     log.close()
     assert reopened(tmp_path) == [1, 2]
+
+
+def test_a_file_larger_than_its_limit_is_the_last_one_no_more(tmp_path: Path) -> None:
+    """txnLogSizeLimitInKb: judged when a batch is safe, so no batch is torn in two."""
+    log = TxnLog.open(tmp_path, prealloc_bytes=0, file_bytes_max=500)
+    for zxid in range(1, 11):
+        log.append([payload(zxid, bytes(68))])
+        log.sync()
+    names = [path.name for _, path in log.files()]
+    assert names == ["log.1", "log.6"]
+    assert [zxid for zxid, _ in log.read()] == list(range(1, 11))
+    assert log.appended_bytes == 10 * (12 + 100 + 1)
+    log.close()
