@@ -65,7 +65,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     def read(file: Path) -> dict[str, str]:
         text = file.read_text()
-        places.update((key.removeprefix("zookeeper."), f"{file}:{line}") for key, line in lines_of(text).items())
+        for key, line in lines_of(text).items():
+            places[key.removeprefix("-D").removeprefix("zookeeper.")] = f"{file}:{line}"
         return parse_properties(text)
 
     try:

@@ -123,6 +123,7 @@ def build(
     `jaas_text`: what the file says that the property `java.security.auth.login.config` names.
     `dynamic`: what the file says that `dynamicConfigFile` names.  `places`: where each key stands, for complaints.
     """
+    properties = {key.removeprefix("-D"): value for key, value in properties.items()}
     merged = {**zoo_cfg, **(dynamic or {})}
     merged.update((key.removeprefix("zookeeper."), value) for key, value in properties.items())
     reader = ConfigReader(merged)

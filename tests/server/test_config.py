@@ -50,6 +50,12 @@ def test_a_number_of_connections_below_1_is_no_limit(number: str) -> None:
     assert config.max_client_connections == config.max_connections == 0
 
 
+@pytest.mark.parametrize("prefix", ["", "zookeeper.", "-D", "-Dzookeeper."])
+def test_a_property_is_written_as_java_or_zoo_cfg_would_have_it(prefix: str) -> None:
+    config = build({}, {f"{prefix}snapCount": "77"}, IN_MEMORY)
+    assert (config.snap_count, config.ignored) == (77, ())
+
+
 def test_unknown_keys_are_reported_not_fatal() -> None:
     assert build({"noSuchKey": "1", "initLimit": "5"}, {}, IN_MEMORY).ignored == ("noSuchKey",)
 
