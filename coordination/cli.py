@@ -74,7 +74,8 @@ def _serve(options: argparse.Namespace) -> int:
         dynamic_file = zoo_cfg.get("dynamicConfigFile")
         dynamic = read(Path(dynamic_file)) if dynamic_file else None
         properties = read(options.props) if options.props else {}
-        jaas_file = properties.get("java.security.auth.login.config")
+        login = "java.security.auth.login.config"
+        jaas_file = properties.get(login) or properties.get("-D" + login)
         jaas_text = Path(jaas_file).read_text() if jaas_file else None
         config = build(zoo_cfg, properties, given, jaas_text=jaas_text, dynamic=dynamic, places=places)
     except (OSError, UnicodeDecodeError) as error:
