@@ -35,7 +35,7 @@ from coordination.server.gathering import Gathering
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
-from coordination.server.tls_socket import HANDSHAKE, TlsSocket
+from coordination.server.tls_socket import HANDSHAKE, TlsSocket, why_refused
 from coordination.server.turns import Turns
 from coordination.state.connection import Connection
 from coordination.state.pipeline import Pipeline
@@ -231,7 +231,7 @@ class ClientPort:
         except OSError as error:
             if not isinstance(error, (BlockingIOError, ConnectionError)):
                 self.traffic.handshakes_failed += 1
-                self._journal.write("tls_refused", host=client.host, reason=str(error))
+                self._journal.write("tls_refused", host=client.host, reason=why_refused(error))
             raise
         if tls.pending:
             self._keep_unsent(client, client.unsent)

@@ -21,6 +21,24 @@ HANDSHAKE = b"\x16"
 """The first byte of whoever speaks TLS: the type of a handshake record.  No ConnectRequest that fits and no four letter
 word begins with it."""
 
+_TRUST_ALERTS = ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN", "CERTIFICATE_EXPIRED")
+# What OpenSSL's short reasons mean to whoever runs the server.
+_MEANS = {
+    "UNSUPPORTED_PROTOCOL": "the client offers no version of TLS that ssl.enabledProtocols has",
+    "NO_SHARED_CIPHER": "the client offers no cipher suite that the server has (ssl.ciphersuites)",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client has no certificate, and ssl.clientAuth is need",
+} | {
+    f"{family}_ALERT_{alert}": "the client does not trust the certificate of the server"
+    for family in ("SSLV3", "TLSV1", "TLSV13")
+    for alert in _TRUST_ALERTS
+}
+
+
+def why_refused(error: OSError) -> str:
+    """The reason of a failed `receive`, for the log: ours in words, OpenSSL's behind it."""
+    means = _MEANS.get(getattr(error, "reason", None) or "")
+    return f"{means}: {error}" if means else str(error)
+
 
 class TlsSocket:
     """One accepted connection.  `pending`: encrypted bytes the socket has not taken yet."""

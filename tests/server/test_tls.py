@@ -23,7 +23,7 @@ from coordination.server.client_port import ClientPort
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.tls import TlsError, TlsSettings, server_context, settings_from
-from coordination.server.tls_socket import TlsSocket
+from coordination.server.tls_socket import TlsSocket, why_refused
 from coordination.state.pipeline import Pipeline
 from coordination.state.ready import Settings
 from coordination.storage import MemoryLog
@@ -387,8 +387,17 @@ def test_a_certificate_for_names_only_does_not_name_an_address(
 def test_old_protocols_are_refused(files: Path, known_client: ssl.SSLContext, join: Join) -> None:
     known_client.maximum_version = ssl.TLSVersion.TLSv1_2
     ends = join(server_context(settings(files)), known_client)
-    with pytest.raises(ssl.SSLError):
+    with pytest.raises(ssl.SSLError) as refused:
         ends.shake_hands()
+    assert why_refused(refused.value).startswith("the client offers no version of TLS that ssl.enabledProtocols has: [")
+
+
+def test_a_client_without_certificate_is_told_of(files: Path, join: Join) -> None:
+    nobody = ssl.create_default_context()
+    nobody.check_hostname, nobody.verify_mode = False, ssl.CERT_NONE
+    with pytest.raises(ssl.SSLError) as refused:
+        join(server_context(settings(files)), nobody).shake_hands()
+    assert why_refused(refused.value).startswith("the client has no certificate, and ssl.clientAuth is need")
 
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"ruok" + bytes(9), b"\x00\x00\x00\x2c" + bytes(44)])
