@@ -3,10 +3,12 @@
 In: argv.  Out: an exit code.  Imports a command's module only to run it.
 """
 
+import errno
 import io
 import os
 import sys
 from importlib import import_module
+from typing import TextIO
 
 # name -> (module with `run(argv) -> int`, one line of help)
 COMMANDS = {
@@ -18,9 +20,17 @@ COMMANDS = {
     "doctor": ("coordination.tools.doctor", "examine a data directory: lock, logs, snapshots, gaps, space"),
 }
 
+EXIT_NO_ROOM = 7  # words.EXIT_ENVIRONMENT, which is not imported here: the command's own help starts without it
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def run(name: str, argv: list[str]) -> int:
     """Run the command called `name`, which must be in `COMMANDS`; its exit code."""
+    # Both are None where the caller closed them (`>&-`).
+    out: TextIO | None = sys.stdout
+    err: TextIO | None = sys.stderr
+    sys.stdout = out or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = err or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(
@@ -34,6 +44,17 @@ def run(name: str, argv: list[str]) -> int:
         return 130
     except BrokenPipeError:
         # The reader of a pipe went away, as `head` does: not an error, and the exit must not try to write again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 0
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _write_no_more()
+        sys.stderr.write(f"error: the output could not be written: {error.strerror}\n  try: free some space: df .\n")
+        return EXIT_NO_ROOM
     return code
+
+
+def _write_no_more() -> None:
+    """What is still in the buffer of stdout goes nowhere at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

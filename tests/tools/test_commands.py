@@ -84,6 +84,7 @@ def test_fields_of_every_form() -> None:
     assert four_letter_words.fields("ruok", "imok") == {"answer": "imok"}
 
 
+DIGEST = [sys.executable, "-m", "coordination", "digest", "alice:secret"]
 # ZooKeeper's own generateDigest gave these.
 DIGESTS = {
     "super:x": "super:eXJov8znpQ4dl1Mi6FnyKh1mSgw=",
@@ -126,6 +127,16 @@ def test_starting_stays_cheap(statement: str, unwanted: tuple[str, ...]) -> None
     code = f"{statement}, sys; print([each for each in {unwanted!r} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_output_that_cannot_be_written() -> None:
+    """A full disk is no bug of ours, and says so; a closed stdout is nobody's."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(DIGEST, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 7
+    assert done.stderr.startswith("error: the output could not be written: No space left on device\n  try: ")
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *DIGEST], capture_output=True, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (0, "")
 
 
 def test_the_command_knows_them() -> None:
