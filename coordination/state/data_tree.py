@@ -137,6 +137,26 @@ class DataTree:
             self.last_zxid = header.zxid
         return result
 
+    def replay(self, header: TxnHeader, body: TxnBody) -> None:
+        """Apply one txn of the log at start: nobody watches and nobody waits for an answer.
+
+        What does not fit is what a fuzzy snapshot holds already, or will lose in a later txn.
+        """
+        kind = type(body)
+        if kind is SetDataTxn:
+            if body.path in self.nodes:  # type: ignore[union-attr]
+                self.set_data(header, body)  # type: ignore[arg-type]
+        elif kind is CreateTxn:
+            owner = header.client_id if body.ephemeral else 0  # type: ignore[union-attr]
+            try:
+                self._create(header, body.path, body.data, body.acl, owner, body.parent_cversion, None)  # type: ignore[union-attr]
+            except (NoNodeError, NodeExistsError):
+                pass
+        elif kind is not ErrorTxn:
+            self.apply(header, body, [])
+        if header.zxid > self.last_zxid:
+            self.last_zxid = header.zxid
+
     def _apply_part(self, header: TxnHeader, type_: int, body: TxnBody, changes: list[Change]) -> PartResult:
         try:
             if isinstance(body, SetDataTxn):
@@ -189,8 +209,9 @@ class DataTree:
         acl: tuple[Acl, ...],
         owner: int,
         parent_cversion: int,
-        changes: list[Change],
+        changes: list[Change] | None,
     ) -> bytes:
+        """`changes` None: nobody wants to hear of it; then the Stat that comes back is empty."""
         slash = path.rfind("/")
         parent_path = path[:slash] or "/"
         parent = self.nodes.get(parent_path)
@@ -216,8 +237,13 @@ class DataTree:
         self.data_bytes += len(path) + (len(data) if data else 0)
         if owner:
             self._own(path, owner)
-        changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
-        stat, node.encoded_stat = node.stat, None  # not kept before somebody reads it: 100 bytes of each of a million
+        stat = _NOTHING
+        if changes is not None:
+            changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
+            stat, node.encoded_stat = (
+                node.stat,
+                None,
+            )  # not kept before somebody reads it: 100 bytes of each of a million
         if path.startswith(QUOTA_ROOT):
             self.data_bytes += self.sums.created(path)
         if self.limited.paths:

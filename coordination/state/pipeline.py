@@ -132,13 +132,12 @@ class Pipeline:
         header, body, logged = decode_entry(payload)
         if self.digest is not None:
             self.digest.replaying(header, body)
-        self.tree.apply(header, body, [])
+        self.tree.replay(header, body)
         if self.digest is not None:
             self.digest.replayed(header.zxid, logged)
-        self._proposals.zxid = max(self._proposals.zxid, header.zxid)
-        if isinstance(body, CreateSessionTxn):
+        if type(body) is CreateSessionTxn:
             self.sessions.track(header.client_id, body.timeout_ms, self.now_ms)
-        elif isinstance(body, CloseSessionTxn):
+        elif type(body) is CloseSessionTxn:
             self.sessions.forget(header.client_id)
 
     def load(
@@ -164,7 +163,8 @@ class Pipeline:
         return None if self.digest is None else self.digest.latest()
 
     def recovered(self) -> None:
-        """The log is read: every session gets its full timeout again."""
+        """The log is read: zxids go on behind it, every session gets its full timeout again."""
+        self._proposals.zxid = max(self._proposals.zxid, self.tree.last_zxid)
         if self.digest is not None:
             for name, details in self.digest.recovered():
                 self._outbox.tell(name, **details)

@@ -33,12 +33,14 @@ from coordination.wire.jute import (
     put_string,
     put_strings,
     truncated,
+    unpack_int,
 )
 from coordination.wire.records import Acl, get_acls, put_acls
 
 HEADER = Struct(">qiqqi")
 HEADER_BYTES = HEADER.size
 TXN_DIGEST = Struct(">iQ")
+TXN_DIGEST_BYTES = TXN_DIGEST.size
 
 
 class TxnHeader(NamedTuple):
@@ -220,23 +222,46 @@ def decode_entry(payload: bytes) -> tuple[TxnHeader, TxnBody, TxnDigest | None]:
     end = len(payload)
     if end < HEADER_BYTES:
         raise truncated("a txn header")
-    header = TxnHeader(*HEADER.unpack_from(payload, 0))
-    body, pos = decode_body(header.type, payload, HEADER_BYTES, end)
-    digest = TxnDigest(*TXN_DIGEST.unpack_from(payload, pos)) if end - pos >= TXN_DIGEST.size else None
-    return header, body, digest
+    header = tuple.__new__(TxnHeader, HEADER.unpack_from(payload, 0))  # three times as fast as by its constructor
+    decoder = _DECODERS.get(header.type)
+    if decoder is None:
+        raise _unknown(header.type)
+    body, pos = decoder(payload, HEADER_BYTES, end)
+    return header, body, TxnDigest(*TXN_DIGEST.unpack_from(payload, pos)) if end - pos >= TXN_DIGEST_BYTES else None
 
 
 def decode_body(type_: int, buf: bytes, pos: int, end: int) -> tuple[TxnBody, int]:
     """The body and the position behind it."""
     decoder = _DECODERS.get(type_)
     if decoder is None:
-        raise RemoteProtocolError(f"a txn of unknown type {type_}")
+        raise _unknown(type_)
     return decoder(buf, pos, end)
 
 
-def _create(buf: bytes, pos: int, end: int) -> tuple[CreateTxn, int]:
+def _unknown(type_: int) -> RemoteProtocolError:
+    return RemoteProtocolError(f"a txn of unknown type {type_}")
+
+
+def _path_and_data(buf: bytes, pos: int, end: int) -> tuple[str, bytes | None, int]:
+    """How most bodies begin. Written out flat, for a log has millions of them; whatever is odd goes the slow way."""
+    path_at = pos + 4
+    if path_at <= end:
+        path_end = path_at + unpack_int(buf, pos)[0]
+        data_at = path_end + 4
+        if path_at <= path_end and data_at <= end:
+            data_end = data_at + unpack_int(buf, path_end)[0]
+            if data_at <= data_end <= end:
+                try:
+                    return buf[path_at:path_end].decode(), buf[data_at:data_end], data_end
+                except UnicodeDecodeError:
+                    pass
     path, pos = get_string(buf, pos, end)
     data, pos = get_buffer(buf, pos, end)
+    return path, data, pos
+
+
+def _create(buf: bytes, pos: int, end: int) -> tuple[CreateTxn, int]:
+    path, data, pos = _path_and_data(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     ephemeral, pos = get_bool(buf, pos, end)
     if pos == end:  # CreateTxnV0, before 3.4: the parent counts for itself
@@ -246,16 +271,14 @@ def _create(buf: bytes, pos: int, end: int) -> tuple[CreateTxn, int]:
 
 
 def _create_container(buf: bytes, pos: int, end: int) -> tuple[CreateContainerTxn, int]:
-    path, pos = get_string(buf, pos, end)
-    data, pos = get_buffer(buf, pos, end)
+    path, data, pos = _path_and_data(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     parent_cversion, pos = get_int(buf, pos, end)
     return CreateContainerTxn(path, data, acl, parent_cversion), pos
 
 
 def _create_ttl(buf: bytes, pos: int, end: int) -> tuple[CreateTtlTxn, int]:
-    path, pos = get_string(buf, pos, end)
-    data, pos = get_buffer(buf, pos, end)
+    path, data, pos = _path_and_data(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     parent_cversion, pos = get_int(buf, pos, end)
     ttl_ms, pos = get_long(buf, pos, end)
@@ -268,10 +291,10 @@ def _delete(buf: bytes, pos: int, end: int) -> tuple[DeleteTxn, int]:
 
 
 def _set_data(buf: bytes, pos: int, end: int) -> tuple[SetDataTxn, int]:
-    path, pos = get_string(buf, pos, end)
-    data, pos = get_buffer(buf, pos, end)
-    version, pos = get_int(buf, pos, end)
-    return SetDataTxn(path, data, version), pos
+    path, data, pos = _path_and_data(buf, pos, end)
+    if pos + 4 > end:
+        raise truncated("the version of a setData")
+    return SetDataTxn(path, data, unpack_int(buf, pos)[0]), pos + 4
 
 
 def _check_version(buf: bytes, pos: int, end: int) -> tuple[CheckVersionTxn, int]:
@@ -295,7 +318,7 @@ def _create_session(buf: bytes, pos: int, end: int) -> tuple[CreateSessionTxn, i
 def _close_session(buf: bytes, pos: int, end: int) -> tuple[CloseSessionTxn, int]:
     # Where closeSession has no body (zookeeper.closeSessionTxn.enabled=false) its digest may follow at once: no list
     # of two paths is 12 bytes long.
-    if pos == end or (end - pos == TXN_DIGEST.size and TXN_DIGEST.unpack_from(buf, pos)[0] == 2):
+    if pos == end or (end - pos == TXN_DIGEST_BYTES and TXN_DIGEST.unpack_from(buf, pos)[0] == 2):
         return CloseSessionTxn(None), pos
     paths, pos = get_strings(buf, pos, end)
     return CloseSessionTxn(paths), pos

@@ -118,20 +118,24 @@ class TxnLog:
         last_zxid = 0
         for i, (_, path) in enumerate(files[first:], first):
             newest = i == len(files) - 1
-            before = last_zxid
             with mapped(path) as buffer:
                 if not has_header(buffer):
                     raise not_a_log(path, buffer, last_zxid)
                 size = self._position if newest and path == self._path else len(buffer)
                 end: list[End] = []
-                for zxid, payload, _ in records(buffer, HEADER.size, size, end):
+                found = records(buffer, HEADER.size, size, end)
+                for zxid, payload, _ in found:  # the first one is judged; within a file they rise
                     if zxid <= last_zxid:
                         raise backwards(path, zxid, last_zxid)
-                    if last_zxid == before and last_zxid >= after_zxid and zxid_missing(last_zxid, zxid):
+                    if last_zxid >= after_zxid and zxid_missing(last_zxid, zxid):
                         raise missing_file(path, last_zxid, zxid)
-                    last_zxid = zxid
                     if zxid > after_zxid:
                         yield zxid, payload
+                    break
+                for zxid, payload, _ in found:
+                    if zxid > after_zxid:
+                        yield zxid, payload
+                last_zxid = end[0].last_zxid or last_zxid
                 if not newest:
                     check_inner_end(buffer, path, end[0], first_zxid(files[i + 1][1]))
 

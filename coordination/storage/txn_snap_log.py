@@ -53,9 +53,9 @@ class Restored:
         """(zxid, payload) of every txn after the snapshot. LogDamagedError as TxnLog.read, and when the log begins too
         late.
         """
-        first = True
-        for zxid, payload in self._log.read(self.zxid):
-            if first and self._begins_too_late(zxid):
+        found = self._log.read(self.zxid)
+        for zxid, payload in found:
+            if self._begins_too_late(zxid):
                 since = (
                     f"the newest good snapshot ends at 0x{self.zxid:x}"
                     if self.snapshot
@@ -69,8 +69,8 @@ class Restored:
                     self.zxid,
                     zxid,
                 )
-            first = False
             yield zxid, payload
+            yield from found
 
     def _begins_too_late(self, zxid: int) -> bool:
         if self.snapshot is None or zxid >> 32 != self.zxid >> 32:

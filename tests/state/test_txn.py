@@ -49,9 +49,19 @@ def test_round_trip(type_: int, body: TxnBody) -> None:
 
 
 @pytest.mark.parametrize(("type_", "body"), TABLE, ids=IDS)
-def test_a_digest_behind_the_body_is_ignored(type_: int, body: TxnBody) -> None:
+def test_a_digest_may_stand_behind_the_body(type_: int, body: TxnBody) -> None:
     header = TxnHeader(1, 2, 3, 4, type_)
-    assert txn.decode(txn.encode(header, body) + bytes(12)) == (header, body)
+    payload = txn.encode(header, body)
+    assert txn.decode_entry(payload) == (header, body, None)
+    behind = (2).to_bytes(4, "big") + b"\xff" * 7 + b"\xfe"
+    assert txn.decode_entry(payload + behind) == (header, body, (2, (1 << 64) - 2))
+    assert txn.decode(payload + behind) == (header, body)
+
+
+def test_a_digest_may_stand_behind_a_close_session_without_a_body() -> None:
+    """zookeeper.closeSessionTxn.enabled=false."""
+    payload = txn.HEADER.pack(1, 2, 3, 4, opcodes.CLOSE_SESSION) + (2).to_bytes(4, "big") + bytes(7) + b"\5"
+    assert txn.decode_entry(payload)[1:] == (CloseSessionTxn(None), (2, 5))
 
 
 @pytest.mark.parametrize(("type_", "body"), TABLE, ids=IDS)
