@@ -1,12 +1,18 @@
 # brokerdemo: `make up` and `make test` need Python >= 3.11 and make, nothing else.
 PYTHON ?= python3
 N ?= 5
+# Test processes. One more than there are cores: many tests wait for other processes. Each collects every test, so more
+# than eight cost more than they bring.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, (os.cpu_count() or 1) + 1))')
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 # Bytecode beforehand, so that a start never compiles: also where PYTHONDONTWRITEBYTECODE is set.
 COMPILE := $(BIN)/python -m compileall -q brokerdemo coordination
+
+# The tests' own bytecode is kept: without it every worker compiles every file.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 .PHONY: up test check format bench peers clean
 
@@ -16,8 +22,8 @@ up: $(STAMP)  ## five brokers in the foreground; Ctrl-C stops them
 
 test: $(STAMP)  ## the whole suite: units, real processes, scenarios
 	@$(COMPILE)
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest scenarios/
+	$(PYTEST) -n $(WORKERS) --dist worksteal
+	$(PYTEST) scenarios/
 
 check: $(STAMP)  ## the one gate: lint, format, types
 	$(BIN)/ruff check .
@@ -33,7 +39,7 @@ bench: $(STAMP)  ## every budget in the README, ours and the peer in turn
 	$(BIN)/python -m bench
 
 peers: $(STAMP)  ## the same tests against the real Apache ZooKeeper (Java and Maven; skipped with the reason without)
-	$(BIN)/python -m pytest -m peers tests/
+	$(PYTEST) -m peers tests/
 
 # A marker file, so that a changed dependency list installs again and nothing else does.
 $(STAMP): pyproject.toml constraints.txt

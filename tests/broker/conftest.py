@@ -28,7 +28,7 @@ from brokerdemo.znodes import PartitionState, ReplicaAssignment, Topic
 from coordination.testing import apache, server
 
 SESSION_TIMEOUT_MS = 1500
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 
 Said = dict[str, Any]
 

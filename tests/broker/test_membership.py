@@ -149,16 +149,17 @@ async def test_a_short_pause_fences_and_a_proof_lifts_it(cluster: Any) -> None:
 
 
 async def test_a_broker_killed_and_started_again_does_not_wait_for_its_old_session(cluster: Any) -> None:
-    """kill -9 and no certificate: the old session lives on for 10 s, the new process is a member and master at once."""
-    killed = cluster.child(1, session_timeout_ms=10_000)
+    """kill -9 and no certificate: the old session lives on for a minute, longer than any wait of this test; the new
+    process is a member and master at once.
+    """
+    killed = cluster.child(1, session_timeout_ms=60_000)
     first = await killed.events.first(event="broker_registered")
     await killed.events.first(event="controller_elected", controller_epoch=1)
     killed.signal(signal.SIGKILL)
     await killed.ended()
-    with trio.fail_after(9):
-        again = cluster.child(1, session_timeout_ms=10_000)
-        registered = await again.events.first(event="broker_registered")
-        await again.events.first(event="controller_elected", controller_epoch=2)
+    again = cluster.child(1, session_timeout_ms=60_000)
+    registered = await again.events.first(event="broker_registered")
+    await again.events.first(event="controller_elected", controller_epoch=2)
     assert registered["replaced"] is True
     assert registered["zxid"] > first["zxid"]
 

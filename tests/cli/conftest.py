@@ -211,7 +211,7 @@ def shell(home: Path) -> Cli:
     def run(line: str, **environ: str) -> Ran:
         done = subprocess.run(
             [sys.executable, "-m", "brokerdemo", *line.split()],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=40, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110, check=False,
             env={**os.environ, **environ},
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, done.stderr)

@@ -49,7 +49,7 @@ def words_of(line: str | list[str]) -> list[str]:
 def in_a_process(home: Path, line: str | list[str]) -> Ran:
     done = subprocess.run(
         [sys.executable, "-m", "brokerdemo", *words_of(line)],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False, env=environ_of(home),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110, check=False, env=environ_of(home),
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr)
 
@@ -295,7 +295,7 @@ class Terminal:
         self.shown = ""
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
 
-    def until(self, text: str, within_s: float = 30) -> str:
+    def until(self, text: str, within_s: float = 60) -> str:
         """Read until `text` has been shown."""
         deadline = time.monotonic() + within_s
         while text not in self.shown:
@@ -338,7 +338,7 @@ def terminal(tmp_path: Path) -> Iterator[Callable[[str], Terminal]]:
     yield start
     subprocess.run(
         [sys.executable, "-m", "brokerdemo", "down", "--all", "--force", "-y"],
-        env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30,
+        env=environ, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=110,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import coordination
 from coordination.client import handler
 
 PING = struct.pack(">iii", 8, -2, 11)
+TRIES = 5
 
 
 @asynccontextmanager
@@ -39,7 +40,11 @@ async def grant(stream: trio.SocketStream, timeout_ms: int) -> None:
 
 @pytest.mark.parametrize("timeout_ms", [150, 300, 800])
 async def test_pings_keep_a_session_alive_and_do_not_flood(timeout_ms: int) -> None:
-    """kazoo alone would answer every pong with another ping at such timeouts."""
+    """kazoo alone would answer every pong with another ping at such timeouts.
+
+    A machine that gives this process no time for so long loses the session rightly, so one try of some has to keep it;
+    a flood is one whenever it happens.
+    """
     heard_s: list[float] = []
 
     async def answer_pings(stream: trio.SocketStream) -> None:
@@ -50,14 +55,22 @@ async def test_pings_keep_a_session_alive_and_do_not_flood(timeout_ms: int) -> N
                 heard_s.append(trio.current_time())
                 await stream.send_all(struct.pack(">iiqi", 16, -2, 0, 0))
 
-    async with serving(answer_pings) as hosts:  # noqa: SIM117
-        async with coordination.connect(hosts, session_timeout_ms=timeout_ms, close_timeout_ms=10) as zk:
+    async def try_once() -> bool:
+        heard_s.clear()
+        async with (
+            serving(answer_pings) as hosts,
+            coordination.connect(hosts, session_timeout_ms=timeout_ms, close_timeout_ms=10) as zk,
+        ):
             with trio.move_on_after(timeout_ms / 1000 * 4):
                 await zk.wait_for(coordination.ConnectionState.SUSPENDED)
-            assert zk.state is coordination.ConnectionState.CONNECTED
-            gaps = [(b - a) * 1000 for a, b in pairwise(heard_s)]
-            assert max(gaps) < timeout_ms
+            gaps_ms = [(b - a) * 1000 for a, b in pairwise(heard_s)]
             assert len(heard_s) <= 4 * 20 + 1
+            return zk.state is coordination.ConnectionState.CONNECTED and max(gaps_ms, default=timeout_ms) < timeout_ms
+
+    for _ in range(TRIES):
+        if await try_once():
+            return
+    pytest.fail(f"the session was not kept alive in any of {TRIES} tries")
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ PLAIN = [word for name in ("trio", "hypothesispytest", "xdist", "timeout", "anyi
 def run(project: Path, *words: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *words],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=55, check=False,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=110, check=False,
         cwd=project, env={**os.environ, "COLUMNS": "120"},
     )  # fmt: skip
     return done.returncode, done.stdout

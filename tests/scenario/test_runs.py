@@ -45,7 +45,7 @@ def write(home: Path, name: str, body: str, arguments: str = SMALL) -> Path:
 def run(*words: str) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "brokerdemo", "scenario", "run", *words],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_a_result_and_no_cluster(home: Path) -> None:
                 break
         assert json.loads((home / "out" / "result.json").read_text())["status"] == "running"
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=110)
         assert process.returncode == 130
     assert "Traceback" not in err
     result = json.loads((home / "out" / "result.json").read_text())
