@@ -86,12 +86,13 @@ def first_zxid(path: Path) -> int | None:
         return next((zxid for zxid, _, _ in records(buffer, HEADER.size, len(buffer), end)), None)
 
 
-def check_inner_end(buffer: Buffer, path: Path, end: End, following: int | None) -> None:
-    """A file that is not the newest may end torn only if the next one provably goes on where it stops.
+def check_inner_end(buffer: Buffer, path: Path, end: End, following: int | None, after_zxid: int) -> None:
+    """A file that is not the newest may end torn only if the next one provably goes on where it stops, or where what
+    is wanted begins: behind `after_zxid`.
 
     (ZooKeeper begins a new file after a crash and leaves the torn one as it is; we cut it: invariant 3 of `txn_log`.)
     """
-    if end.fault is None or (following is not None and following == end.last_zxid + 1):
+    if end.fault is None or (following is not None and following <= max(end.last_zxid, after_zxid) + 1):
         return
     behind = find_record(buffer, end.offset, len(buffer), end.last_zxid)
     raise damaged(path, end, behind or (0, following or 0))

@@ -30,6 +30,7 @@ END_OF_RECORD = 0x42
 TXN_HEADER_BYTES = 32
 ZXID = Struct(">12xq")
 
+_SECTOR_BYTES = 512
 _RECORD_OVERHEAD = RECORD_HEAD.size + 1
 # The checksum's upper half is always zero, and its lower half never (Adler-32 starts at 1): a record can begin only
 # just before the end of a run of zeros.
@@ -86,6 +87,25 @@ def records(buffer: Buffer, start: int, size: int, end: list[End]) -> Iterator[t
         zxid, offset = following, stop + 1
         yield zxid, payload, offset
     end.append(End(offset, zxid, fault))
+
+
+def was_whole(buffer: Buffer, start: int, stop: int) -> bool:
+    """Whether a bad record at `start`, behind which from `stop` on only zeros follow, was written to its end: then no
+    crash tore it, something changed it since.
+
+    A crash leaves zeros for what it kept from the disk: all that follows some byte (a process was killed), or whole
+    sectors (power was lost).  A record that has neither, or is good but for its length or its end byte, was whole.
+    """
+    if stop - start < _RECORD_OVERHEAD + TXN_HEADER_BYTES:
+        return False
+    checksum, length = RECORD_HEAD.unpack_from(buffer, start)
+    payload = start + RECORD_HEAD.size
+    if adler32(buffer[payload : stop - 1]) == checksum:
+        return True
+    if payload + length + 1 != stop or buffer[stop - 1] != END_OF_RECORD:
+        return False
+    sectors = range(start - start % _SECTOR_BYTES, stop, _SECTOR_BYTES)
+    return all(any(buffer[max(at, start) : min(at + _SECTOR_BYTES, stop)]) for at in sectors)
 
 
 def find_record(buffer: Buffer, start: int, stop: int, above_zxid: int) -> tuple[int, int] | None:

@@ -10,14 +10,18 @@ from coordination.storage.api import LogDamagedError
 from coordination.storage.log_format import HEADER, Buffer, End
 
 
-def damaged(path: Path, end: End, behind: tuple[int, int]) -> LogDamagedError:
-    offset, zxid = behind
+def damaged(path: Path, end: End, behind: tuple[int, int] | None) -> LogDamagedError:
+    """`behind`: offset and zxid of what goes on there, offset 0 for the next file; None: nothing does, but the bad
+    record was whole.
+    """
+    offset, zxid = behind or (0, 0)
     fault = end.fault or "zeros end the log, but records follow them"
-    where = (
-        f"a good record with zxid 0x{zxid:x} follows at offset {offset}"
-        if offset
-        else f"the next file goes on at zxid 0x{zxid:x}"
-    )
+    if behind is None:
+        where = "no crash leaves a record so: it was written whole and has changed since"
+    elif offset:
+        where = f"a good record with zxid 0x{zxid:x} follows at offset {offset}"
+    else:
+        where = f"the next file goes on at zxid 0x{zxid:x}"
     return LogDamagedError(
         f"{path} is damaged at offset {end.offset}: {fault}, and {where}; the last good record before it is "
         f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "

@@ -11,8 +11,8 @@ FileTxnLog and FilePadding.
 (3) What `open` accepts is durable and followed by nothing but zeros: records a dead process left unsynced in the page
     cache are synced before anyone sees them, and a torn tail is cut off the file, not only skipped (ZooKeeper itself
     refuses a log with a bad checksum at its end).
-(4) A tail is torn only if no good record follows it. Anything else is damage: LogDamagedError, and not a byte is
-    changed.
+(4) A tail is torn only if no good record follows it and it is not whole itself. Anything else is damage:
+    LogDamagedError, and not a byte is changed.
 (5) After a failed write or sync nothing is written again. (After a failed fsync the kernel may call dirty pages clean:
     trying again proves nothing.)
 (6) Between two files of one epoch no zxid is missing, or `read` refuses: a lost file is never skipped in silence.
@@ -48,6 +48,7 @@ from coordination.storage.log_format import (
     End,
     find_record,
     records,
+    was_whole,
 )
 from coordination.storage.log_refusals import backwards, damaged, missing_file, not_a_log
 
@@ -137,7 +138,7 @@ class TxnLog:
                         yield zxid, payload
                 last_zxid = end[0].last_zxid or last_zxid
                 if not newest:
-                    check_inner_end(buffer, path, end[0], first_zxid(files[i + 1][1]))
+                    check_inner_end(buffer, path, end[0], first_zxid(files[i + 1][1]), after_zxid)
 
     # -- writing
 
@@ -321,7 +322,7 @@ class TxnLog:
                 left = last_used(path, buffer, end.offset)
                 if left > end.offset:
                     behind = find_record(buffer, end.offset, left, end.last_zxid)
-                    if behind is not None:
+                    if behind is not None or was_whole(buffer, end.offset, left):
                         raise damaged(path, end, behind)
                     what = f"torn tail ({end.fault or 'something lies behind the zeros that end the log'})"
                     self.repairs.append(Repair(path, end.offset, left - end.offset, end.last_zxid, what))

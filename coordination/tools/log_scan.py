@@ -20,7 +20,7 @@ from coordination.errors import RemoteProtocolError
 from coordination.state import txn
 from coordination.state.tree_digest import ZxidDigest, digest_stat, znode_digest
 from coordination.storage.api import StorageError
-from coordination.storage.log_format import HEADER, Buffer, End, find_record, records
+from coordination.storage.log_format import HEADER, Buffer, End, find_record, records, was_whole
 from coordination.storage.snapshot import Snapshot, snapshot_files
 from coordination.storage.txn_log import VERSION_DIRECTORY
 
@@ -162,6 +162,8 @@ def _judge_end(report: LogReport, buffer: Buffer, end: End) -> None:
     if behind is not None:
         report.end, report.resumes_zxid = DAMAGED, behind[1]
         report.fault = end.fault or "zeros end the log, but records follow them"
+    elif was_whole(buffer, end.offset, used):
+        report.end, report.fault = DAMAGED, f"{end.fault}, though it was written whole"
     elif end.fault or used > end.offset:
         report.end = TORN
         report.fault = end.fault or "something lies behind the zeros that end the log"
