@@ -22,6 +22,7 @@ disk before earlier ones). The file alone cannot tell that from a lost sector un
 operator decides; the message says how.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -188,6 +189,12 @@ class TxnLog:
             _datasync(self._fd)
         except OSError as error:
             raise self._fail("sync", error) from error
+        if os.fstat(self._fd).st_nlink == 0:
+            self._failed = (
+                f"{self._path} was removed while the server wrote to it, and what it held is gone with it. Writes stop "
+                "here. Put the directory back from a copy, then restart the server."
+            )
+            raise LogWriteError(self._failed, errno.ENOENT)
         self._dirty = False
         if 0 < self._file_bytes_max < self._position:
             self.roll()

@@ -366,6 +366,19 @@ def test_a_failed_write_or_sync_ends_writing(
     assert reopened(tmp_path)[0] == 1
 
 
+def test_a_removed_file_is_written_to_no_more(tmp_path: Path) -> None:
+    log = TxnLog.open(tmp_path)
+    log.append([payload(1)])
+    log.sync()
+    (tmp_path / "version-2" / "log.1").unlink()
+    log.append([payload(2)])
+    with pytest.raises(LogWriteError, match="was removed while the server wrote to it"):
+        log.sync()
+    with pytest.raises(LogWriteError, match="takes no more writes"):
+        log.append([payload(3)])
+    log.close()
+
+
 def test_a_short_write_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     with monkeypatch.context() as patch:
