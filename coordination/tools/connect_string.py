@@ -62,6 +62,6 @@ def _address(part: str, text: str) -> tuple[str, int]:
         raise LocalProtocolError(f'"{part}" in "{text}" is ambiguous; an IPv6 address is written [{part}]:2181')
     if not host:
         raise LocalProtocolError(f'"{part}" in "{text}" has no host; write HOST:PORT')
-    if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if port and not (port.isascii() and port.isdigit() and len(port) < 100 and 0 < int(port) < 65536):
         raise LocalProtocolError(f'"{port}" in "{text}" is no port; a port is 1 to 65535')
     return host, int(port) if port else DEFAULT_PORT
