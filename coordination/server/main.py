@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
 
 import trio
 
@@ -28,12 +27,12 @@ from coordination.server.log_writer import LogWriter
 from coordination.server.operator_settings import user_name
 from coordination.server.operators import OperatorPorts, operator_ports, start_http
 from coordination.server.readings import Disk, Readings
-from coordination.server.snapshots import Snapshotter, write_first
+from coordination.server.recovery import open_store, recover
+from coordination.server.snapshots import Snapshotter
 from coordination.server.words import Words
 from coordination.state.audit import AUDIT, INVOKED, SERVER_START, SERVER_STOP, SUCCESS
 from coordination.state.pipeline import Pipeline
-from coordination.storage import LogWriteError, MemoryLog, StorageError, TransactionLog, TxnSnapLog
-from coordination.storage.txn_log import VERSION_DIRECTORY
+from coordination.storage import LogWriteError, MemoryLog, StorageError, TransactionLog
 
 EXIT_OK, EXIT_SETTINGS, EXIT_STORAGE, EXIT_PORT = 0, 2, 5, 6
 
@@ -92,30 +91,15 @@ async def _serve(
 ) -> int:
     pipeline = Pipeline(config.pipeline, time.time_ns() // 1_000_000, random.random)
     pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
-    for key in config.ignored:
-        meant = {"did_you_mean": config.meant[key]} if key in config.meant else {}
-        journal.write("config_unknown_key", key=key, **meant)
-    for warning in config.warnings:
-        journal.write("config_without_effect", what=warning)
-    if config.without_effect:
-        journal.write("config_keys_without_effect", keys=list(config.without_effect))
+    _tell_what_has_no_effect(config, journal)
     store = snapshots = None
     disk = Disk()
     log: TransactionLog = MemoryLog()
     if config.data_dir is not None:
-        if not config.directory_autocreate:
-            _must_be_there(config.data_dir, config.data_log_dir or config.data_dir)
-        store = TxnSnapLog.open(
-            config.data_dir,
-            config.data_log_dir,
-            prealloc_bytes=config.prealloc_bytes,
-            retain_count=config.snap_retain_count,
-            log_bytes_max=config.log_bytes_max,
-            compression=config.snapshot_compression,
-        )
+        store = open_store(config)
         log = store.log
         with garbage.loading():
-            _recover(pipeline, store, journal, disk)
+            recover(pipeline, store, journal, disk)
     garbage.serve()
     writer = LogWriter(
         log,
@@ -189,13 +173,14 @@ async def _serve(
     return EXIT_OK
 
 
-def _must_be_there(*directories: Path) -> None:
-    for directory in directories:
-        if not (directory / VERSION_DIRECTORY).is_dir():
-            raise ConfigError(
-                f"datadir.autocreate=false and there is no {directory / VERSION_DIRECTORY}. "
-                "Make it, mount what belongs there, or remove the line."
-            )
+def _tell_what_has_no_effect(config: Config, journal: Journal) -> None:
+    for key in config.ignored:
+        meant = {"did_you_mean": config.meant[key]} if key in config.meant else {}
+        journal.write("config_unknown_key", key=key, **meant)
+    for warning in config.warnings:
+        journal.write("config_without_effect", what=warning)
+    if config.without_effect:
+        journal.write("config_keys_without_effect", keys=list(config.without_effect))
 
 
 async def _end_at_signal(scope: trio.CancelScope) -> None:
@@ -203,40 +188,3 @@ async def _end_at_signal(scope: trio.CancelScope) -> None:
         async for _ in signals:
             scope.cancel()
             return
-
-
-def _recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk) -> None:
-    begin = time.monotonic()
-    for repair in store.repairs:
-        journal.write("log_repaired", what=str(repair))
-    count = 0
-    with store.restore() as restored:
-        for damaged in restored.passed_over:
-            journal.write("snapshot_passed_over", what=str(damaged))
-        if restored.snapshot is not None:
-            pipeline.load(restored.snapshot.sessions, restored.snapshot.acls, restored.snapshot.nodes(), restored.zxid)
-            pipeline.promised(restored.snapshot.digest)
-            disk.snapshot_load_ms.observe(int((time.monotonic() - begin) * 1000))
-        loaded = time.monotonic()
-        for _, payload in restored.txns():
-            pipeline.replay(payload)
-            count += 1
-        fresh = restored.fresh
-        if not fresh:
-            disk.txns_loaded.observe(count)
-            disk.txns_load_ms.observe(int((time.monotonic() - loaded) * 1000))
-    if fresh:
-        written = time.monotonic()
-        write_first(pipeline, store)
-        disk.snapshot_ms.observe(int((time.monotonic() - written) * 1000))
-    pipeline.recovered()
-    took_ms = round((time.monotonic() - begin) * 1000, 1)
-    disk.init_ms.observe(int(took_ms))
-    journal.write(
-        "recovered",
-        zxid=pipeline.tree.last_zxid,
-        txns=count,
-        znodes=len(pipeline.tree.nodes),
-        sessions=len(pipeline.sessions),
-        took_ms=took_ms,
-    )
