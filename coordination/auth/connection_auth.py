@@ -14,7 +14,7 @@ ZooKeeperServer.processPacket.
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from coordination.auth.identity import SUPER_SCHEME, Identity, Peer
+from coordination.auth.identity import ENSEMBLE, SUPER_SCHEME, Identity, Peer
 from coordination.auth.schemes import DigestScheme
 from coordination.auth.settings import AuthSettings
 from coordination.errors import AuthFailedError, SessionClosedRequireSaslAuthError
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 class Verdict(NamedTuple):
     """`code` for the reply's header; `token` its body (sasl only); `close` the connection behind it; `why` for the
-    log.
+    log; not `answered`: the connection ends without a word.
     """
 
     code: int = 0
     token: bytes | None = None
     close: bool = False
     why: str = ""
+    answered: bool = True
 
 
 IDENTITIES_MAX = 1000
@@ -67,6 +68,8 @@ class ConnectionAuth:
 
     def auth(self, scheme_name: str, credential: bytes | None) -> Verdict:
         """An auth request; without a credential it cannot prove a digest, not even that of an empty one."""
+        if scheme_name == ENSEMBLE and self._settings.ensemble_names is not None:
+            return self._named(credential or b"", self._settings.ensemble_names)
         scheme = self._settings.schemes.get(scheme_name)
         if scheme is None:
             known = ", ".join(self._settings.schemes)
@@ -112,6 +115,15 @@ class ConnectionAuth:
             return None
         why = f"the connection has authenticated with none of {', '.join(sorted(enforced))}"
         return Verdict(SessionClosedRequireSaslAuthError.code, close=True, why=why)
+
+    def _named(self, credential: bytes, names: frozenset[str]) -> Verdict:
+        """A client says which ensemble it means.  In the wrong one it hears nothing: an answer would be final for it,
+        a connection that ends sends it to its next server (source: EnsembleAuthenticationProvider).
+        """
+        name = credential.decode(errors="replace")
+        if not name or not names or name in names:
+            return Verdict()
+        return Verdict(close=True, why=f"the client looks for the ensemble {name!r}", answered=False)
 
     def _sasl_failed(self, why: str) -> Verdict:
         if self._settings.sasl_required:

@@ -8,6 +8,7 @@ its providers read.
 from typing import NamedTuple
 
 SUPER_SCHEME = "super"  # an identity of this scheme passes every check; no ACL can name it
+ENSEMBLE = "ensemble"  # what an auth request says of the server, not of the client: nobody has such an identity
 
 
 class Identity(NamedTuple):

@@ -16,6 +16,7 @@ ZooKeeperServer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from coordination.auth.identity import ENSEMBLE
 from coordination.auth.permissions import AccessControl
 from coordination.auth.schemes import DIGEST_ALGORITHMS, DigestScheme, IpScheme, SaslScheme, Scheme, X509Scheme
 from coordination.secret import Secret
@@ -27,6 +28,7 @@ DIGEST_ENABLED = "zookeeper.DigestAuthenticationProvider.enabled"
 X509_SUPER_USER = "zookeeper.X509AuthenticationProvider.superUser"
 SASL_SUPER_PASSWORD = "zookeeper.SASLAuthenticationProvider.superPassword"
 SASL_SUPER_USER = "zookeeper.superUser"
+ENSEMBLE_NAMES = "zookeeper.ensembleAuthName"
 ANY_SASL_USER = "zookeeper.letAnySaslUserDoX"
 SKIP_ACL = "zookeeper.skipACL"
 PROVIDERS = "zookeeper.authProvider."
@@ -43,11 +45,21 @@ _CLASSES = {
     _PACKAGE + "IPAuthenticationProvider": "ip",
     _PACKAGE + "X509AuthenticationProvider": "x509",
     _PACKAGE + "SASLAuthenticationProvider": "sasl",
+    _PACKAGE + "EnsembleAuthenticationProvider": ENSEMBLE,
 }
 
 _KEYS = frozenset(
     (SUPER_DIGEST, DIGEST_ALGORITHM, DIGEST_ENABLED, X509_SUPER_USER, SASL_SUPER_PASSWORD, ANY_SASL_USER, SKIP_ACL)
-) | {ENFORCE, ENFORCED_SCHEMES, REQUIRE_SASL, ALLOW_FAILED_SASL, JAAS_FILE, JAAS_SECTION, SASL_SUPER_USER}
+) | {
+    ENSEMBLE_NAMES,
+    ENFORCE,
+    ENFORCED_SCHEMES,
+    REQUIRE_SASL,
+    ALLOW_FAILED_SASL,
+    JAAS_FILE,
+    JAAS_SECTION,
+    SASL_SUPER_USER,
+}
 
 
 KEYS = frozenset(key.removeprefix(PREFIX) for key in _KEYS)
@@ -66,6 +78,9 @@ class AuthSettings:
     sasl_super_users: frozenset[str] = frozenset()
     enforced_schemes: frozenset[str] = frozenset()  # empty: anyone may come in
     allow_failed_sasl: bool = False
+    ensemble_names: frozenset[str] | None = None
+    """What a client may take this server for (the scheme `ensemble`, which proves nobody); empty: for anything; None:
+    it cannot ask."""
 
     @property
     def sasl_required(self) -> bool:
@@ -95,6 +110,7 @@ def read(properties: Mapping[str, str], *, jaas_text: str | None = None, secure:
         ),
         enforced_schemes=_enforced(properties, schemes),
         allow_failed_sasl=_true(properties, ALLOW_FAILED_SASL),
+        ensemble_names=_ensemble_names(properties),
     )
 
 
@@ -104,6 +120,13 @@ def _true(properties: Mapping[str, str], key: str, default: str = "false") -> bo
     if text not in ("true", "false"):
         raise AuthSettingsError(f"{key} = {properties[key]} is neither true nor false. Correct it")
     return text == "true"
+
+
+def _ensemble_names(properties: Mapping[str, str]) -> frozenset[str] | None:
+    providers = (value.strip() for key, value in properties.items() if key.startswith(PROVIDERS))
+    if ENSEMBLE not in map(_CLASSES.get, providers):
+        return None
+    return frozenset(name.strip() for name in properties.get(ENSEMBLE_NAMES, "").split(",") if name.strip())
 
 
 def _schemes(properties: Mapping[str, str], *, secure: bool) -> dict[str, Scheme]:
@@ -121,7 +144,8 @@ def _schemes(properties: Mapping[str, str], *, secure: bool) -> dict[str, Scheme
                     f"{key} = {class_name}: this server loads no classes. "
                     f"It has {known}; take one of them, or remove the line"
                 )
-            wanted.append(_CLASSES[class_name])
+            if _CLASSES[class_name] != ENSEMBLE:
+                wanted.append(_CLASSES[class_name])
     return {name: _scheme(name, properties) for name in dict.fromkeys(wanted)}
 
 

@@ -23,7 +23,7 @@ observerMaster.sizeLimit observerMasterPort oraclePath peerType quorum.auth.enab
 quorum.auth.kerberos.servicePrincipal quorum.auth.learner.saslLoginContext quorum.auth.learnerRequireSasl
 quorum.auth.server.saslLoginContext quorum.auth.serverRequireSasl quorum.cnxn.threads.size quorumCnxnTimeoutMs
 quorumListenOnAllIPs portUnification readonlymode.enabled skipLearnerRequestToNextProcessor snapshotSizeFactor
-standaloneEnabled syncEnabled syncLimit cnxTimeout ensembleAuthName version commitLogCount maxWriteQueuePollTime
+standaloneEnabled syncEnabled syncLimit cnxTimeout version commitLogCount maxWriteQueuePollTime
 sslQuorumReloadCertFiles tcpKeepAlive follower.nodelay leader.nodelay
 connection_throttle_local_session_weight
 """

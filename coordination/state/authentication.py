@@ -62,6 +62,9 @@ class Authentication:
         connection.identities = connection.auth.identities
         if verdict.why:
             self._failed(connection, verdict)
+        if not verdict.answered:
+            self._outbox.close(connection)
+            return
         encoded = pack_reply_head(HEADER_BYTES + len(body), xid, 0, verdict.code) + body
         if verdict.close:
             self._outbox.send_last(connection, encoded)

@@ -166,6 +166,33 @@ def test_a_multi_asks_for_each_part(opcode: int) -> None:
     assert NO_AUTH.to_bytes(4, "big", signed=True) in answer.body
 
 
+ENSEMBLE = {"zookeeper.authProvider.7": "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "welcome"),
+    [
+        ("", b"foo", True),
+        ("foo", b"", True),
+        ("foo, bar", b"bar", True),
+        ("foo", b"bar", False),
+        ("foo", b"\xff", False),
+    ],
+)
+def test_a_client_of_another_ensemble_is_sent_away_without_a_word(names: str, said: bytes, welcome: bool) -> None:
+    """An answer would tell it that its authentication failed, for good."""
+    client = Machine({**ENSEMBLE, "zookeeper.ensembleAuthName": names}).client()
+    client.send(requests.encode(requests.Auth(opcodes.XID_AUTH, "ensemble", said)))
+    assert client.heard() == ([Answer(opcodes.XID_AUTH, 0, OK, b"")] if welcome else [])
+    assert client.connection.closing != welcome
+    if welcome:
+        assert client.create("/ensemble", (Acl(PERM_ALL, "ensemble", "foo"),)) == INVALID_ACL
+
+
+def test_ensemble_is_unknown_where_it_is_not_provided() -> None:
+    assert Machine({"zookeeper.ensembleAuthName": "foo"}).client().authenticate(b"foo", "ensemble").code == AUTH_FAILED
+
+
 def test_auth_is_answered_with_zxid_0_and_counts_from_the_next_request_on() -> None:
     machine = Machine()
     client = machine.client()

@@ -23,6 +23,15 @@ def test_providers() -> None:
     assert sorted(read({"zookeeper.DigestAuthenticationProvider.enabled": "false"}).schemes) == ["ip"]
 
 
+def test_an_ensemble_has_names_and_is_no_scheme() -> None:
+    provider = {"zookeeper.authProvider.1": "org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider"}
+    assert read({"zookeeper.ensembleAuthName": "a"}).ensemble_names is None
+    assert read(provider).ensemble_names == frozenset()
+    named = read({**provider, "zookeeper.ensembleAuthName": " foo,bar, baz "})
+    assert named.ensemble_names == {"foo", "bar", "baz"}
+    assert set(named.schemes) == {"ip", "digest"}
+
+
 def test_super_digest_and_algorithm() -> None:
     value = generate_digest("super:x", "SHA-256")
     settings = read(
