@@ -5,8 +5,10 @@ Scaled down here. `ABUSE_SIZE=1 pytest tests/server/test_abuse.py` is all of it:
 
 import os
 import resource
+import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -209,6 +211,116 @@ def test_clients_that_do_not_read(server: Server) -> None:
         # 10 x 200 x 500,000 bytes were asked for.
         assert rss_bytes(server) - before < 60 << 20
         assert_unharmed(other)
+
+
+def test_many_small_requests_for_one_large_answer_each(server: Server) -> None:
+    """A multiRead may ask for one znode thousands of times; and a hundred connections for a little less each."""
+    with Client(server.port, 60_000) as other, ExitStack() as stack:
+        create(other, "/larger", b"x" * 700_000)
+        before = rss_bytes(server)
+        read = requests.GetData(0, "/larger", False)
+        assert other.ask(requests.MultiRead(1, [read] * 20_000)) == [-5]
+        ask = requests.encode(requests.MultiRead(1, [read] * 20)) * 5
+        for _ in range(max(25, int(300 * SIZE))):
+            stack.enter_context(Client(server.port)).sock.sendall(ask)
+        assert_unharmed(other)
+        # 25 x 5 x 14 MB were asked for; 256 MiB may be held.
+        assert rss_bytes(server) - before < 330 << 20
+        assert_unharmed(other)
+        assert other.ask(requests.Delete(1, "/larger", -1)) == [0]
+
+
+def test_a_watcher_that_does_not_read_is_not_waited_for(server: Server) -> None:
+    path = "/" + "p" * 20_000
+    with Client(server.port, 60_000) as other, Client(server.port, 60_000) as watcher:
+        create(other, path)
+        assert watcher.ask(requests.AddWatch(1, path, opcodes.MODE_PERSISTENT)) == [0]
+        before = rss_bytes(server)
+        for _ in range(30):
+            assert other.ask(*[requests.SetData(1, path, b"", -1)] * 100) == [0] * 100
+        assert rss_bytes(server) - before < 40 << 20  # of 60 MB
+        assert_unharmed(other)
+        assert other.ask(requests.Delete(1, path, -1)) == [0]
+        assert "slow_reader_closed" in [line["event"] for line in journal(server)]
+
+
+def test_a_flood_of_nonsense_is_not_a_flood_of_lines(server: Server) -> None:
+    with Client(server.port, 60_000) as client:
+        before = server.output.stat().st_size
+        nonsense = frame(struct.pack(">iii", 1, opcodes.GET_DATA, 0x7FFFFFFF)) * 1000
+        for _ in range(5):
+            client.sock.sendall(nonsense)
+            for _ in range(1000):
+                answer = client.frame()
+                assert answer is not None
+                assert decode_header(answer, 0, len(answer))[0].err == -5
+        assert server.output.stat().st_size - before < 200_000  # a line of each is 800,000
+        assert_unharmed(client)
+
+
+HANGING_DISK = """
+import os, sys
+from coordination.server import client_port, log_writer
+from coordination.storage import txn_log
+hang, gate, sync = sys.argv[1], sys.argv[2], txn_log._datasync
+client_port.GATHERED_BYTES_MAX = 4 << 20
+# The sync runs in the thread, from the second one on.
+log_writer.TRIAL, log_writer.TO_THREAD_ABOVE_US, log_writer.TO_INLINE_BELOW_US = 1, 0.0, 0.0
+
+def hanging(fd):
+    if os.path.exists(hang):
+        open(gate).close()  # until somebody opens the other end
+    sync(fd)
+
+txn_log._datasync = hanging
+from coordination.__main__ import main
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def test_a_disk_that_hangs_does_not_fill_the_memory(tmp_path: Path) -> None:
+    hang, gate = tmp_path / "hang", tmp_path / "gate"
+    os.mkfifo(gate)
+    config = tmp_path / "zoo.cfg"
+    config.write_text("maxClientCnxns=0\n")
+    running = Server(tmp_path / "data", tmp_path / "out", ["--config", str(config)])
+    running.command[1:3] = ["-c", HANGING_DISK, str(hang), str(gate)]
+    running.serve()
+    try:
+        with Client(running.port, 60_000) as other, ExitStack() as stack:
+            create(other, "/a")
+            create(other, "/b")
+            crowd = [stack.enter_context(Client(running.port, 60_000)) for _ in range(6)]
+            before = rss_bytes(running)
+            hang.touch()
+            write = requests.encode(requests.SetData(1, "/a", b"x" * 500_000, -1)) * 20
+            left = {client.sock.fileno(): (client.sock, memoryview(write)) for client in crowd}
+            poll = select.poll()
+            for fd, (sock, _) in left.items():
+                sock.setblocking(False)
+                poll.register(fd, select.POLLOUT)
+            while ready := poll.poll(1000):  # until the server takes no more of any of them
+                for fd, _ in ready:
+                    sock, rest = left[fd]
+                    left[fd] = sock, rest[sock.send(rest) :]
+                    if not left[fd][1]:
+                        poll.unregister(fd)
+            assert sum(len(rest) for _, rest in left.values()) > 20 << 20  # of 60 MB
+            assert rss_bytes(running) - before < 40 << 20
+            hang.unlink()
+            gate.open("wb").close()
+            for client in crowd:
+                client.sock.setblocking(True)
+                client.sock.settimeout(20)
+                threading.Thread(target=client.sock.sendall, args=[left[client.sock.fileno()][1]]).start()
+            for client in crowd:
+                for _ in range(20):
+                    answer = client.frame()
+                    assert answer is not None
+                    assert decode_header(answer, 0, len(answer))[0].err == 0
+            assert_unharmed(other)
+    finally:
+        running.stop()
 
 
 def test_more_connections_than_descriptors(server: Server) -> None:
