@@ -4,6 +4,7 @@ In:  where something was found, and what.  Out: a `LogDamagedError`; raising it 
 Reads no file and decides nothing.
 """
 
+import shlex
 from pathlib import Path
 
 from coordination.storage.api import LogDamagedError
@@ -27,7 +28,7 @@ def damaged(path: Path, end: End, behind: tuple[int, int] | None) -> LogDamagedE
         f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
         f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if "
         "losing them is acceptable: keep a copy of the directory, then cut the log with "
-        f"`coordination log truncate --after 0x{end.last_zxid:x} {path.parent.parent}`.",
+        f"`coordination log truncate --after 0x{end.last_zxid:x} {shlex.quote(str(path.parent.parent))}`.",
         path,
         end.offset,
         end.last_zxid,

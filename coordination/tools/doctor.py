@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -230,7 +231,7 @@ def _logs(logs: list[LogReport], data_dir: Path) -> Iterator[Finding]:
             bad = True
             yield Finding("logs", FAIL, f"damaged, {where}",
                           "restore the file from a copy or another member; else coordination log truncate "
-                          f"--after 0x{report.last_zxid:x} {data_dir}")  # fmt: skip
+                          f"--after 0x{report.last_zxid:x} {shlex.quote(str(data_dir))}")  # fmt: skip
         elif report.end == log_scan.TORN and newest:
             yield Finding("logs", WARN, f"torn tail, {where}", "none needed: a server cuts it when it starts")
         elif report.end == log_scan.TORN:

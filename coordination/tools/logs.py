@@ -11,6 +11,7 @@ Answers to TxnLogToolkit (dump, chop).
 
 import json
 import os
+import shlex
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
@@ -145,7 +146,7 @@ def _complain(report: LogReport) -> int:
         )
         return words.EXIT_OK
     behind = f"; good txns go on at 0x{report.resumes_zxid:x}" if report.resumes_zxid else ""
-    directory = report.path.parent.parent
+    directory = shlex.quote(str(report.path.parent.parent))
     return fail(
         where + behind,
         f"a copy of the file from a backup or another member; else: "

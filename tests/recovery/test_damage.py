@@ -15,7 +15,7 @@ from coordination.testing.server import serve
 
 
 def test_the_repair_command_of_the_message_works(tmp_path: Path) -> None:
-    data = tmp_path / "data"
+    data = tmp_path / "all data"  # a name that a shell would take for two
     with serve(data) as server:
         client = load.Client(server.port)
         for i in range(20):

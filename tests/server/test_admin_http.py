@@ -112,6 +112,10 @@ def test_fields_are_those_of_the_real_admin_server(on: Running, name: str) -> No
 
 
 def test_the_monitor_command_has_the_figures_of_mntr(on: Running) -> None:
+    client = KazooClient(on.server.connect, timeout=10)  # its session is a txn, whatever was reset before
+    client.start(10)
+    client.stop()
+    client.close()
     found = on.ask("/commands/monitor").json
     assert found["server_state"] == "standalone"
     assert found["znode_count"] == 7

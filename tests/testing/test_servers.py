@@ -53,12 +53,12 @@ def test_a_fetch_that_fails_gives_its_reason_and_leaves_nothing(elsewhere: Path)
 
 def test_a_fetch_is_done_once(elsewhere: Path, tmp_path: Path) -> None:
     program(elsewhere, "java", "exit 0")
-    counted = tmp_path / "count"
+    counted = tmp_path / "how often"
     # Makes the directory named by -DoutputDirectory, as the real one does.
     program(
         elsewhere,
         "mvn",
-        f'echo x >> {counted}; for a; do case $a in -DoutputDirectory=*) /bin/mkdir "${{a#*=}}";; esac; done',
+        f'echo x >> "{counted}"; for a; do case $a in -DoutputDirectory=*) /bin/mkdir "${{a#*=}}";; esac; done',
     )
     assert apache.why_unavailable() is None
     apache.why_unavailable.cache_clear()
