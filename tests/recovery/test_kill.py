@@ -8,6 +8,9 @@
     log's zxids are a row without a hole.
 (3) Of what was not acknowledged, a client's own order holds: if its n-th write is there, so are all before it.
 (4) Sessions live on with their ephemerals and their passwords; a closed session stays closed, its ephemerals gone.
+(5) A multi is there whole or not at all. A sequence goes on above every number it gave.
+
+Every second history has its log in a directory of its own.
 """
 
 import os
@@ -25,15 +28,18 @@ import pytest
 from bench.load import CLOSE, CREATE, GET_DATA, Failed, create_body, frame, get_body
 from coordination.state import txn
 from coordination.state.data_tree import DataTree
-from coordination.state.txn import CreateTxn
+from coordination.state.txn import CreateTtlTxn, CreateTxn, MultiTxn
 from coordination.storage import TxnSnapLog
-from coordination.testing.server import Server, serve
+from coordination.testing.server import Server
 
 KILLS = int(os.environ.get("RECOVERY_KILLS", "20"))
 SEED = int(os.environ.get("RECOVERY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-CLIENTS, WINDOW = 4, 16
+WINDOW = 16
 SESSION_TIMEOUT_MS = 60_000
-EPHEMERAL = 1
+EPHEMERAL, PERSISTENT_SEQUENTIAL, PERSISTENT_WITH_TTL = 1, 2, 5
+MULTI, CREATE_TTL = 14, 21
+TTL_MS = 3_600_000
+BESIDE = "-beside"
 NO_NODE = -101
 
 # Several servers with a history of some kills each: restarts on one directory, and no test runs for a minute.
@@ -98,23 +104,39 @@ class Session:
         return zxid, code, reply[16:]
 
 
+PLAIN, TTL, IN_MULTI = "plain", "ttl", "in multi"
+KINDS = (PLAIN, PLAIN, TTL, IN_MULTI)
+MULTI_PATHS = f"/w{KINDS.index(IN_MULTI)}-"
+
+
 @dataclass
 class Writer:
-    """A client that creates /w<number>-<n> one after the other, WINDOW of them under way."""
+    """A client that creates /w<number>-<n> one after the other, WINDOW of them under way; each kind in its own way."""
 
     number: int
     session: Session = field(default_factory=Session)
     sent: int = 0
     acked: int = 0
 
+    @property
+    def kind(self) -> str:
+        return KINDS[self.number]
+
+    def request(self, n: int) -> bytes:
+        if self.kind == TTL:
+            body = create_body(self.path(n), b"%d" % n, PERSISTENT_WITH_TTL) + struct.pack(">q", TTL_MS)
+            return frame(n, CREATE_TTL, body)
+        if self.kind == IN_MULTI:  # its own znode, and one beside it
+            part = struct.pack(">iBi", CREATE, 0, -1)
+            creates = (part + create_body(path, b"%d" % n) for path in (self.path(n), self.path(n) + BESIDE))
+            return frame(n, MULTI, b"".join(creates) + struct.pack(">iBi", -1, 1, -1))
+        return frame(n, CREATE, create_body(self.path(n), b"%d" % n))
+
     def path(self, n: int) -> str:
         return f"/w{self.number}-{n:06}"
 
     def send(self, count: int) -> None:
-        requests = b"".join(
-            frame(self.sent + i, CREATE, create_body(self.path(self.sent + i), b"%d" % (self.sent + i)))
-            for i in range(count)
-        )
+        requests = b"".join(self.request(self.sent + i) for i in range(count))
         self.sent += count
         self.session.sock.sendall(requests)
 
@@ -131,10 +153,11 @@ class History:
         self.path_of[zxid] = path
         self.highest = max(self.highest, zxid)
 
-    def check_files(self, data: Path, scratch: Path) -> DataTree:
+    def check_files(self, data: Path, logs: Path, scratch: Path) -> DataTree:
         """Replay a copy of the dead server's files: (1), (2). Gives the tree."""
-        shutil.copytree(data / "version-2", scratch / "version-2")
-        store = TxnSnapLog.open(scratch)
+        for directory in {data, logs}:
+            shutil.copytree(directory / "version-2", scratch / directory.name / "version-2")
+        store = TxnSnapLog.open(scratch / data.name, scratch / logs.name)
         tree = DataTree()
         with store.restore() as restored:
             assert restored.passed_over == [], "a snapshot gets its name only when it is whole"
@@ -148,8 +171,12 @@ class History:
             assert zxid == previous + 1, f"zxid 0x{zxid:x} follows 0x{previous:x}"
             previous = zxid
             _, body = txn.decode(payload)
-            if isinstance(body, CreateTxn):
+            if isinstance(body, (CreateTxn, CreateTtlTxn)):
                 logged[zxid] = body.path
+            elif isinstance(body, MultiTxn):
+                first = body.parts[0][1]
+                assert isinstance(first, CreateTxn)
+                logged[zxid] = first.path
         for zxid, path in self.path_of.items():
             assert logged.get(zxid) == path, f"{path}, acknowledged with zxid 0x{zxid:x}, is not in the log"
         store.close()
@@ -157,6 +184,9 @@ class History:
         tree.check_invariants()
         for zxid, path in self.path_of.items():
             assert tree.nodes[path].czxid == zxid
+        beside = {path.removesuffix(BESIDE) for path in tree.nodes if path.endswith(BESIDE)}
+        both = {path for path in tree.nodes if path.startswith(MULTI_PATHS) and not path.endswith(BESIDE)}
+        assert both == beside, f"half of a multi: {both ^ beside}"
         return tree
 
 
@@ -213,13 +243,20 @@ def test_kill_at_random_moments(tmp_path: Path, part: int) -> None:
     print(f"seed {SEED}: again with RECOVERY_SEED={SEED} RECOVERY_KILLS={KILLS}")
     rng = random.Random(SEED + part)
     config = tmp_path / "zoo.cfg"
-    config.write_text("maxClientCnxns=0\nsnapCount=150\npreAllocSize=16\n")
+    data = tmp_path / "data"
+    logs = tmp_path / "logs" if part % 2 else data
+    directories = f"dataDir={data}\ndataLogDir={logs}\n"
+    config.write_text(f"maxClientCnxns=0\nsnapCount=150\npreAllocSize=16\nextendedTypesEnabled=true\n{directories}")
     history = History()
-    writers = [Writer(number) for number in range(CLIENTS)]
+    writers = [Writer(number) for number in range(len(KINDS))]
     keeper = Session()  # a session with ephemerals that lives through every kill
     kept: list[str] = []
     closed: list[tuple[Session, str]] = []
-    with serve(tmp_path / "data", options=["--config", str(config), "--log-level", "warning"]) as server:
+    numbers: list[int] = []
+    server = Server(None, tmp_path / "output", ["--config", str(config), "--log-level", "warning"])
+    server.command.remove("--in-memory")
+    try:
+        server.serve()
         for session in (keeper, *(writer.session for writer in writers)):
             assert session.connect(server.port)
         for kill in range(KILLS_EACH):
@@ -229,13 +266,19 @@ def test_kill_at_random_moments(tmp_path: Path, part: int) -> None:
             assert zxid > history.highest, "a zxid from before the restart was used again"
             history.acknowledged(zxid, path)
             kept.append(path)
+            zxid, code, reply = keeper.call(CREATE, create_body("/seq-", b"", PERSISTENT_SEQUENTIAL))
+            assert code == 0
+            sequential = reply[4:].decode()
+            history.acknowledged(zxid, sequential)
+            numbers.append(int(sequential.removeprefix("/seq-")))
+            assert numbers == sorted(set(numbers)), "a number was given twice"
             closed.append(short_session(server, kill, history))
             load_until(writers, history, rng.randrange(1, 400))
             server.kill()
             for writer in writers:
                 take_what_arrived(writer, history)
             keeper.sock.close()
-            tree = history.check_files(tmp_path / "data", tmp_path / "copy")
+            tree = history.check_files(data, logs, tmp_path / "copy")
             assert set(tree.ephemerals.get(keeper.id, ())) == set(kept)
             server.serve()
             assert keeper.connect(server.port), "the keeper's session was not taken back"
@@ -250,6 +293,8 @@ def test_kill_at_random_moments(tmp_path: Path, part: int) -> None:
             session.sock.close()
         assert len(history.path_of) > KILLS_EACH * 2
         print(f"{KILLS_EACH} kills, {len(history.path_of)} acknowledged writes, highest zxid 0x{history.highest:x}")
+    finally:
+        server.stop()
 
 
 def short_session(server: Server, kill: int, history: History) -> tuple[Session, str]:
