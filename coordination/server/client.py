@@ -63,11 +63,9 @@ class Client:
         "writing",
     )
 
-    def __init__(
-        self, sock: socket.socket, host: str, port: int, connection: Connection, tls: TlsSocket | None
-    ) -> None:
+    def __init__(self, sock: socket.socket, host: str, port: int, connection: Connection) -> None:
         self.sock = sock
-        self.tls = tls
+        self.tls: TlsSocket | None = None
         self.undecided: Listener | None = None  # where it came in, until its first byte says whether it speaks TLS
         self.fd = sock.fileno()
         self.host = host

@@ -32,10 +32,11 @@ from coordination.server.client import Client, Listener, Traffic
 from coordination.server.departures import Departures
 from coordination.server.doors import Doors
 from coordination.server.gathering import Gathering
+from coordination.server.handshakes import Handshakes
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
 from coordination.server.poller import READABLE, WRITABLE, Poller
-from coordination.server.tls_socket import HANDSHAKE, TlsSocket, why_refused
+from coordination.server.tls_socket import TlsSocket
 from coordination.server.turns import Turns
 from coordination.state.connection import Connection
 from coordination.state.pipeline import Pipeline
@@ -74,10 +75,8 @@ class ClientPort:
         self._outstanding_max = outstanding_max
         self.sessionless_ms = sessionless_ms
         self._keep_alive = keep_alive
-        self._handshakes_max = handshakes_max
         self.traffic = Traffic()
-        self.shaking_hands: set[Client] = set()
-        """TLS clients whose handshake is under way."""
+        self._handshakes = Handshakes(self.traffic, journal, pipeline.certified, handshakes_max)
         self._clients: dict[int, Client] = {}
         self._poller = Poller()
         self._doors = Doors(listeners, self._poller, lambda reason: self._refuse("", reason))
@@ -104,6 +103,10 @@ class ClientPort:
     def clients(self) -> Iterable[Client]:
         """Every open connection, the oldest first."""
         return self._clients.values()
+
+    @property
+    def handshakes_under_way(self) -> int:
+        return len(self._handshakes.under_way)
 
     async def run(self, writer: LogWriter) -> None:
         """Serve until cancelled; an error of the log comes out of here."""
@@ -191,8 +194,10 @@ class ClientPort:
 
     def _receive(self, client: Client) -> None:
         try:
-            if client.undecided is not None:
-                self._decide(client, client.undecided)
+            if client.undecided is not None and (refusal := self._handshakes.decide(client, client.undecided)):
+                self._refuse(client.host, refusal)
+                self._close(client)
+                return
             data = client.sock.recv(RECEIVE_BYTES) if client.tls is None else self._decrypt(client, client.tls)
         except BlockingIOError:
             return
@@ -213,32 +218,10 @@ class ClientPort:
         else:
             self._close(client)
 
-    def _decide(self, client: Client, listener: Listener) -> None:
-        """TLS or not: the first byte says it."""
-        if client.sock.recv(1, socket.MSG_PEEK) == HANDSHAKE:
-            if refusal := self._too_many_handshakes():
-                self._refuse(client.host, refusal)
-                raise ConnectionError(refusal)
-            client.tls = listener.tls_socket(client.sock, client.host)
-            self.shaking_hands.add(client)
-        client.undecided = None
-
     def _decrypt(self, client: Client, tls: TlsSocket) -> bytes:
-        """What recv gives, of a TLS client; the pipeline hears of its certificate before its first byte."""
-        established = tls.established
-        try:
-            data = tls.receive()
-        except OSError as error:
-            if not isinstance(error, (BlockingIOError, ConnectionError)):
-                self.traffic.handshakes_failed += 1
-                self._journal.write("tls_refused", host=client.host, reason=why_refused(error))
-            raise
+        data = self._handshakes.receive(client, tls)
         if tls.pending:
             self._keep_unsent(client, client.unsent)
-        if tls.established and not established:
-            self.shaking_hands.discard(client)
-            if tls.certificate is not None:
-                self.pipeline.certified(client.connection, tls.certificate)
         if data is None:
             raise BlockingIOError
         return data
@@ -360,7 +343,7 @@ class ClientPort:
             host = str(address[0])
             refusal = self._admission.refusal(host, len(self._clients), len(self._departures))
             if not refusal and listener.context is not None and not listener.plain_too:
-                refusal = self._too_many_handshakes()
+                refusal = self._handshakes.refusal()
             if refusal:
                 self._refuse(host, refusal)
                 sock.close()
@@ -369,24 +352,13 @@ class ClientPort:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._keep_alive:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            tls = None if listener.context is None or listener.plain_too else listener.tls_socket(sock, host)
             connection = self.pipeline.opened(sock.fileno(), host, os.urandom(18).hex())
-            client = self._clients[sock.fileno()] = Client(sock, host, int(address[1]), connection, tls)
-            if tls is not None:
-                self.shaking_hands.add(client)
-            elif listener.plain_too:
-                client.undecided = listener
+            client = self._clients[sock.fileno()] = Client(sock, host, int(address[1]), connection)
+            self._handshakes.entered(client, listener)
             self._admission.enter(connection, now_ms)
             self._poller.add(client.fd)
             if self._paused:
                 self._watch(client)
-
-    def _too_many_handshakes(self) -> str:
-        """Why one more TLS client may not come in now; empty: it may."""
-        if not 0 < self._handshakes_max <= len(self.shaking_hands):
-            return ""
-        self.traffic.handshakes_exceeded += 1
-        return f"{self._handshakes_max} TLS handshakes under way (netty.server.outstandingHandshake.limit)"
 
     def _refuse(self, host: str, reason: str) -> None:
         self.traffic.rejected += 1
@@ -401,7 +373,7 @@ class ClientPort:
         self._backlog.forget(client)
         self._held_up.discard(client)
         self._admission.leave(client.connection)
-        self.shaking_hands.discard(client)
+        self._handshakes.under_way.discard(client)
         self._poller.remove(client.fd)
         if client.tls is not None:
             client.tls.say_goodbye()

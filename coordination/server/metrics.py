@@ -94,7 +94,7 @@ def _gauges(readings: Readings) -> Iterator[tuple[str, Number]]:
     local, remote = _tls_connections(readings)
     yield "non_mtls_local_conn_count", local
     yield "non_mtls_remote_conn_count", remote
-    yield "outstanding_tls_handshake", len(readings.port.shaking_hands)
+    yield "outstanding_tls_handshake", readings.port.handshakes_under_way
 
 
 def _counters(readings: Readings) -> Iterator[tuple[str, int]]:

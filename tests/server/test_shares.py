@@ -39,7 +39,7 @@ def client(of: Pipeline, key: int) -> Client:
         def fileno(self) -> int:
             return key
 
-    return Client(Socket(), "127.0.0.1", key, connection, None)  # type: ignore[arg-type]
+    return Client(Socket(), "127.0.0.1", key, connection)  # type: ignore[arg-type]
 
 
 # --- turns
