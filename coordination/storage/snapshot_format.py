@@ -156,6 +156,8 @@ def decode_nodes(buffer: Buffer, offset: int) -> Generator[SnapshotNode, None, i
     try:
         while True:
             (length,) = integer(buffer, offset)
+            if length < 0:  # would lead back, and round for ever
+                raise ValueError(f"malformed at offset {offset}: a path of {length} bytes")
             offset += 4
             path = buffer[offset : offset + length].decode()
             if path == "/":

@@ -40,7 +40,7 @@ def _snapshot() -> bytes:
 SEEDS: dict[str, list[bytes]] = {
     "log_file": [b"".join(map(_record, PAYLOADS)) + bytes(20)],
     "txn_payload": [*PAYLOADS, *(each[32:] for each in PAYLOADS)],
-    "snapshot": [_snapshot()],
+    "snapshot": [_snapshot(), bytes(8) + b"\xff\xff\xff\xfc" + bytes(80)],
     "compressed": [b"\x0a\x24abcdefghij", b"\x14\x0cabcd\x3e\x04\x00", snappy.MAGIC + bytes(12)],
     "settings": [b"tickTime=2000\ndataDir=/x\\\n  y\nserver.1=a:1:2\n4lw.commands.whitelist=*\nlog.file.size = 1K\n"],
     "setting": [b"a=1K", b"b=0x10", b"c=true", b"d=a:1:2;3", b"e=\\u0041"],
