@@ -1,7 +1,7 @@
 """Reads Snappy-compressed snapshots (`snapshot.compression.method=snappy`), without a dependency.
 
 In:  the bytes of a file that snappy-java's SnappyOutputStream wrote.  Out: what went into it.
-Only reading: we write plain snapshots. Slow (pure Python), for carrying a data directory over once. Answers to
+Only reading: we write plain snapshots or gzip. Slow (pure Python), for carrying a data directory over once. Answers to
 SnapStream's SnappyInputStream; formats: Snappy's format_description.txt (blocks) and snappy-java's stream header
 (magic, two versions, then length-prefixed blocks).
 """
