@@ -174,7 +174,7 @@ class ClientPort:
     @property
     def _has_more(self) -> bool:
         """Is there something to do, though no socket is ready?"""
-        return bool(self._turns or self._words)
+        return bool(self._turns or self._words) or self.pipeline.is_ready
 
     def _next_turn(self) -> None:
         client = self._turns.next()
@@ -414,6 +414,9 @@ class ClientPort:
             self.pipeline.tick()
             self._end_overdue(self.pipeline.now_ms)
             self._flush()
+            while self._has_more:
+                await trio.lowlevel.checkpoint()
+                self._serve()
 
     def _end_overdue(self, now_ms: int) -> None:
         for connection in self._admission.overdue(now_ms):

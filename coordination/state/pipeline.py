@@ -350,6 +350,11 @@ class Pipeline:
         return Ready(self._proposals.take(), self._proposals.zxid, dirty, words, facts)
 
     @property
+    def is_ready(self) -> bool:
+        """Would `take` give something to persist or to send?"""
+        return self._proposals.has_payloads or bool(self._outbox.dirty)
+
+    @property
     def outstanding(self) -> int:
         """Txns decided and not yet committed."""
         return len(self._proposals.under_way)

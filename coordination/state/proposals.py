@@ -69,6 +69,11 @@ class Proposals:
         if connection is not None:
             connection.waiting.append(proposal)
 
+    @property
+    def has_payloads(self) -> bool:
+        """Would `take` give something?"""
+        return bool(self._payloads)
+
     def take(self) -> list[bytes]:
         """What is to be persisted and was not taken yet."""
         payloads, self._payloads = self._payloads, []

@@ -258,6 +258,19 @@ def test_a_flood_of_nonsense_is_not_a_flood_of_lines(server: Server) -> None:
         assert_unharmed(client)
 
 
+def test_a_write_behind_searches_that_cost_much_is_carried_out_at_once(server: Server) -> None:
+    """What was put off goes on without a word from anybody."""
+    with Client(server.port, 60_000) as client:
+        owned = [
+            requests.Create(1, opcodes.CREATE, f"/owned{n}", b"", OPEN_ACL, opcodes.EPHEMERAL) for n in range(1000)
+        ]
+        assert client.ask(*owned) == [0] * 1000
+        searches = [requests.GetEphemerals(1, "/none")] * 100
+        for _ in range(3):
+            assert client.ask(*searches, requests.SetData(2, "/owned1", b"", -1)) == [0] * 101
+        assert client.ask(requests.CloseSession(1)) == [0]
+
+
 HANGING_DISK = """
 import os, sys
 from coordination.server import client_port, log_writer
