@@ -14,7 +14,9 @@ from coordination.testing.process import ServerDied
 from coordination.testing.server import serve
 
 
-def test_the_repair_command_of_the_message_works(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [10, 19])
+def test_the_repair_command_of_the_message_works(tmp_path: Path, number: int) -> None:
+    """Also for the last record: one that was written whole is no torn tail."""
     data = tmp_path / "all data"  # a name that a shell would take for two
     with serve(data) as server:
         client = load.Client(server.port)
@@ -24,7 +26,7 @@ def test_the_repair_command_of_the_message_works(tmp_path: Path) -> None:
         server.kill()
         (path,) = (data / "version-2").glob("log.*")
         content = bytearray(path.read_bytes())
-        content[content.index(b"/n10")] ^= 1
+        content[content.index(b"/n%02d" % number)] ^= 1
         path.write_bytes(content)
         with pytest.raises(ServerDied, match=r"is damaged at offset \d+") as caught:
             server.serve()
@@ -41,8 +43,8 @@ def test_the_repair_command_of_the_message_works(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         server.serve()
         client = load.Client(server.port)
-        assert client.call(load.GET_DATA, load.get_body("/n09"))[0] == 0
-        assert client.call(load.GET_DATA, load.get_body("/n10"))[0] == -101
+        assert client.call(load.GET_DATA, load.get_body(f"/n{number - 1:02}"))[0] == 0
+        assert client.call(load.GET_DATA, load.get_body(f"/n{number:02}"))[0] == -101
         client.close()
 
 
