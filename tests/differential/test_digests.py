@@ -111,7 +111,7 @@ def test_ours_finds_what_theirs_wrote_down(tmp_path: Path, snap_count: int) -> N
     # ZooKeeper 3.9.5 foretells a few digests wrongly (creations decided behind refused requests), and reports it while
     # it serves. Ours must find the same ones, no more.
     assert pipeline.digest.mismatches == wrong if snap_count > SMALL else pipeline.digest.mismatches <= wrong
-    assert compared > (1000 if snap_count > SMALL else 0)
+    assert compared > (500 if snap_count > SMALL else 0)
     found = {f"{each.zxid:x}": str(each.signed) for each in pipeline.digest.history()}
     assert found.items() <= told.items()
     assert len(found) > 5 or snap_count == SMALL
