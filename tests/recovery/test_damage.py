@@ -22,7 +22,7 @@ def test_the_repair_command_of_the_message_works(tmp_path: Path, number: int) ->
         client = load.Client(server.port)
         for i in range(20):
             assert client.call(load.CREATE, load.create_body(f"/n{i:02}"))[0] == 0
-        client.close()
+        client.sock.close()  # and no closeSession behind the last create
         server.kill()
         (path,) = (data / "version-2").glob("log.*")
         content = bytearray(path.read_bytes())
