@@ -83,6 +83,7 @@ async def test_a_newer_start_of_the_same_broker_ends_the_older(cluster: Any) -> 
 async def test_a_registration_deleted_by_hand_is_made_again(cluster: Any) -> None:
     running = cluster.start(1)
     first = await running.events.first(event="broker_registered")
+    await running.events.first(event="controller_elected")  # all it has to say for now
     since = len(running.events.heard)
     await cluster.zk.delete(znodes.worker_path(1))
     again = await running.events.first(since, event="broker_registered")
