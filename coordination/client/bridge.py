@@ -130,11 +130,13 @@ class Bridge:
         auth: Sequence[tuple[str, str]],
         read_only: bool,
         board: StateBoard,
+        ended: Callable[[], None],
     ) -> None:
         self.session_id = 0
         self.session_password = Secret(bytes(16))
         self._hosts = hosts
         self._board = board
+        self._ended = ended  # told once the session is over, before anything else can happen
         self._mailbox = Mailbox(trio.lowlevel.current_trio_token())
         self._calls: set[_Call] = set()
         self._idle = trio.Event()
@@ -276,6 +278,7 @@ class Bridge:
             self._over = why
         for call in list(self._calls):
             call.fail(self._over_error(call.path))
+        self._ended()
         self._attached.set()
 
     @property

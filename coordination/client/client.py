@@ -86,8 +86,8 @@ class Client:
         self._auth = tuple(auth)
         self._read_only = read_only
         self._board = StateBoard()
-        self._bridge = self._new_bridge()
         self._watches = WatchTable()
+        self._bridge = self._new_bridge()
 
     def __repr__(self) -> str:
         return f"<coordination client of {self._hosts}, session 0x{self.session_id:x}, {self.state.value}>"
@@ -99,6 +99,7 @@ class Client:
             auth=self._auth,
             read_only=self._read_only,
             board=self._board,
+            ended=self._watches.look_again,
         )
 
     async def _open(self) -> None:
@@ -117,7 +118,8 @@ class Client:
         Ephemerals of the old session are gone or going; the caller creates its own again.
         """
         await self._bridge.aclose(self._close_timeout_ms)
-        self._bridge, self._watches = self._new_bridge(), WatchTable()
+        self._watches = WatchTable()
+        self._bridge = self._new_bridge()
         await self._open()
 
     # -- the session ---------------------------------------------------------------------------------------------------

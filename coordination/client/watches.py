@@ -72,6 +72,14 @@ class WatchTable:
         spot.streams.add(stream)
         return spot
 
+    def look_again(self) -> None:
+        """Wakes every stream. At the end of the session: kazoo tells only the watches it has noted, and it notes none
+        whose answer came just before it was stopped.
+        """
+        for spot in self._spots.values():
+            for stream in spot.streams:
+                stream.look_again()
+
     def _forget(self, key: Hashable) -> None:
         self._spots.pop(key, None)
 

@@ -49,6 +49,17 @@ async def test_closing_wakes_the_calls_that_wait(shared: Any, zk: coordination.C
             await nursery.start(follow, other)
 
 
+async def test_closing_wakes_a_watch_that_kazoo_has_not_noted(shared: Any, zk: coordination.Client, root: str) -> None:
+    """kazoo hands an answer on, then notes its watch, unless it was stopped in between: it will never tell that one."""
+    with trio.fail_after(10):
+        async with coordination.connect(shared.connect) as other, other.watch_data(root) as changes:
+            await anext(changes)
+            other._bridge.kazoo._data_watchers.clear()
+            await other.aclose()
+            with pytest.raises(coordination.ConnectionClosedError):
+                await anext(changes)
+
+
 async def test_leaving_a_watch_ends_its_iteration_elsewhere(zk: coordination.Client, root: str) -> None:
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery, zk.watch_data(root) as changes:
