@@ -54,7 +54,7 @@ class Plan:
     only: str = ""
 
 
-QUICK = Plan(rounds=2, seconds=0.5, latency_calls=300, fan_out_sessions=100, fan_out_rounds=3, starts=1, warm_up_s=2.0)
+QUICK = Plan(rounds=2, seconds=0.5, latency_calls=300, fan_out_sessions=100, fan_out_rounds=3, starts=1)
 TINY = Plan(rounds=1, seconds=0.05, latency_calls=10, fan_out_sessions=5, fan_out_rounds=1, starts=1, warm_up_s=0.0)
 
 
