@@ -7,6 +7,8 @@ Blocking, before anybody is served.  Answers to ZooKeeper's ZKDatabase.loadDataB
 import time
 from pathlib import Path
 
+import trio
+
 from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
 from coordination.server.readings import Disk
@@ -56,6 +58,8 @@ def recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk)
         written = time.monotonic()
         write_first(pipeline, store)
         disk.snapshot_ms.observe(int((time.monotonic() - written) * 1000))
+    # A session has its full timeout from now on: reading a long log may have taken longer than that.
+    pipeline.at(int(trio.current_time() * 1000), time.time_ns() // 1_000_000)
     pipeline.recovered()
     took_ms = round((time.monotonic() - begin) * 1000, 1)
     disk.init_ms.observe(int(took_ms))

@@ -1,0 +1,37 @@
+"""What a server begins with: sessions keep their whole timeout however long the recovery took."""
+
+from pathlib import Path
+
+from trio.testing import MockClock
+
+from coordination.server.journal import Journal
+from coordination.server.readings import Disk
+from coordination.server.recovery import recover
+from coordination.state.pipeline import Pipeline
+from coordination.state.ready import Settings
+from coordination.storage import TxnSnapLog
+
+SESSION_ID, TIMEOUT_MS = 0x1000, 4000
+
+
+def a_directory_with_a_session(directory: Path) -> None:
+    store = TxnSnapLog.open(directory)
+    tree = Pipeline(Settings(), 0).tree
+    store.begin_snapshot(0, {SESSION_ID: TIMEOUT_MS}, tree.acl_table(), tree.dump()).write_all()
+    store.close()
+
+
+async def test_a_recovery_longer_than_the_timeout_expires_nobody(tmp_path: Path, mock_clock: MockClock) -> None:
+    a_directory_with_a_session(tmp_path)
+    pipeline = Pipeline(Settings(), 0)
+    pipeline.at(0, 0)
+    store = TxnSnapLog.open(tmp_path)
+    mock_clock.jump(100)  # as long as a large log takes to read
+    recover(pipeline, store, Journal(), Disk())
+    store.close()
+    pipeline.at(100_000 + TIMEOUT_MS - 1000, 0)
+    pipeline.tick()
+    assert not pipeline.take().persist
+    pipeline.at(100_000 + 2 * TIMEOUT_MS, 0)
+    pipeline.tick()
+    assert len(pipeline.take().persist) == 1
