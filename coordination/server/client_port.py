@@ -28,6 +28,7 @@ import trio
 
 from coordination.server.admission import Admission
 from coordination.server.backlog import Backlog
+from coordination.server.broadcast import CLIENTS_MIN, Broadcast
 from coordination.server.client import Client, Listener, Traffic
 from coordination.server.departures import Departures
 from coordination.server.doors import Doors
@@ -88,6 +89,7 @@ class ClientPort:
             sessionless_ms=sessionless_ms,
         )
         self._backlog = Backlog()
+        self._broadcast = Broadcast()
         self._turns = Turns()
         self._words: deque[tuple[Connection, FourLetterWord]] = deque()  # asked for and not answered yet
         self._held_up: set[Client] = set()  # not read from though they take what they are sent: we are behind
@@ -127,6 +129,7 @@ class ClientPort:
             for client in list(self._clients.values()):
                 self._close(client)
             self._departures.close()
+            self._broadcast.close()
             self._poller.close()
 
     # --- one turn
@@ -249,6 +252,8 @@ class ClientPort:
             dirty.append(connection)
             if time.monotonic() > end:
                 break
+        if len(dirty) >= CLIENTS_MIN:
+            self._send_to_many(dirty)
         for connection in dirty:
             client = clients.get(connection.key)
             if client is not None and client.connection is connection:
@@ -300,7 +305,8 @@ class ClientPort:
                 break
             data = b"".join(out)
             out.clear()
-        self._backlog.taken(client)
+        if client.held_bytes:
+            self._backlog.taken(client)
         if tls is not None and tls.pending:
             self._keep_unsent(client, b"")
         elif connection.closing:
@@ -308,6 +314,18 @@ class ClientPort:
         elif client.writing or not client.reading:
             client.writing = False
             self._watch(client)
+
+    def _send_to_many(self, connections: Iterable[Connection]) -> None:
+        """As much as can be said about nobody but the socket; the rest is left to `_send`."""
+        clients = self._clients
+        plain = []
+        for connection in dict.fromkeys(connections):
+            client = clients.get(connection.key)
+            if client is None or client.connection is not connection:
+                continue
+            if connection.out and client.tls is None and not client.unsent:
+                plain.append(client)
+        self.traffic.bytes_sent += self._broadcast.send(plain)
 
     def _keep_unsent(self, client: Client, rest: bytes) -> None:
         self._backlog.keep(client, rest, self.pipeline.now_ms)

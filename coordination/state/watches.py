@@ -79,13 +79,28 @@ class WatchTable(Generic[W]):
         watchers = self._by_path.get(path)
         if watchers:
             told = list(watchers)
-            for watcher in told:
-                before = watchers[watcher]
-                if before & ONE_SHOT:
-                    self._set(path, watcher, before, before & ~ONE_SHOT)
+            self._take_one_shots(path, watchers)
         if self._recursive and path != "/":
             self._add_recursive_parents(path, told)
         return told
+
+    def _take_one_shots(self, path: str, watchers: dict[W, int]) -> None:
+        """All at once: they may be thousands, and each costs what the change costs."""
+        by_watcher = self._by_watcher
+        kept: dict[W, int] = {}
+        for watcher, modes in watchers.items():
+            if modes != ONE_SHOT:
+                kept[watcher] = modes & ~ONE_SHOT
+                continue
+            paths = by_watcher[watcher]
+            if len(paths) == 1:
+                del by_watcher[watcher]
+            else:
+                del paths[path]
+        if kept:
+            self._by_path[path] = kept
+        else:
+            del self._by_path[path]
 
     def _add_recursive_parents(self, path: str, told: list[W]) -> None:
         seen = set(told)

@@ -1,0 +1,90 @@
+"""Many sockets sent to at once: nothing twice, nothing lost, trouble left to the ordinary way."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from coordination.server.broadcast import Broadcast
+from coordination.server.client import Client
+
+
+@pytest.fixture(params=[0, 1, 3], ids=lambda helpers: f"{helpers} helpers")
+def broadcast(request: pytest.FixtureRequest) -> Iterator[Broadcast]:
+    before = threading.active_count()
+    broadcast = Broadcast(request.param)
+    yield broadcast
+    broadcast.close()
+    assert threading.active_count() == before
+
+
+@pytest.fixture
+def pairs() -> Iterator[list[tuple[Client, socket.socket]]]:
+    pairs = []
+    for _ in range(100):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        pairs.append((Client(ours, "", 0, _output()), theirs))
+    yield pairs
+    for client, theirs in pairs:
+        client.sock.close()
+        theirs.close()
+
+
+def _output() -> Any:
+    return SimpleNamespace(out=[])
+
+
+def test_each_gets_its_own_bytes_in_their_order(
+    broadcast: Broadcast, pairs: list[tuple[Client, socket.socket]]
+) -> None:
+    for turn in range(30):
+        for number, (client, _) in enumerate(pairs):
+            client.connection.out += [b"%d:" % turn, b"%d." % number]
+        sent = broadcast.send([client for client, _ in pairs])
+        expected = [b"%d:%d." % (turn, number) for number in range(len(pairs))]
+        assert [theirs.recv(100) for _, theirs in pairs] == expected
+        assert sent == sum(map(len, expected))
+        assert not any(client.connection.out for client, _ in pairs)
+
+
+def test_what_a_socket_does_not_take_stays_in_its_output(
+    broadcast: Broadcast, pairs: list[tuple[Client, socket.socket]]
+) -> None:
+    much = bytes(range(256)) * 8192
+    (slow, peer), (fine, other) = pairs[:2]
+    slow.connection.out += [much, b"end"]
+    fine.connection.out += [b"hello"]
+    sent = broadcast.send([slow, fine])
+    rest = b"".join(slow.connection.out)
+    assert other.recv(100) == b"hello"
+    assert 0 < len(rest) < len(much)
+    assert sent == len(much) + 3 - len(rest) + 5
+    broadcast.send([slow])
+    assert b"".join(slow.connection.out) == rest  # it is full: nothing moves, nothing is lost
+    got = b""
+    while len(got) + len(rest) < len(much) + 3:
+        got += peer.recv(1 << 20)
+    assert got + rest == much + b"end"
+
+
+def test_a_broken_socket_is_left_to_the_ordinary_way(
+    broadcast: Broadcast, pairs: list[tuple[Client, socket.socket]]
+) -> None:
+    (gone, peer), (fine, other) = pairs[:2]
+    peer.close()
+    gone.connection.out += [b"you there?"]
+    fine.connection.out += [b"hello"]
+    assert broadcast.send([gone, fine]) == 5
+    assert gone.connection.out == [b"you there?"]
+    assert other.recv(100) == b"hello"
+
+
+def test_any_other_error_comes_out(broadcast: Broadcast, pairs: list[tuple[Client, socket.socket]]) -> None:
+    for client, _ in pairs:
+        client.connection.out += [None]
+    with pytest.raises(TypeError):
+        broadcast.send([client for client, _ in pairs])
