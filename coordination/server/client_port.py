@@ -28,7 +28,7 @@ import trio
 
 from coordination.server.admission import Admission
 from coordination.server.backlog import Backlog
-from coordination.server.broadcast import CLIENTS_MIN, Broadcast
+from coordination.server.broadcast import CONNECTIONS_MIN, Broadcast
 from coordination.server.client import Client, Listener, Traffic
 from coordination.server.departures import Departures
 from coordination.server.doors import Doors
@@ -252,8 +252,8 @@ class ClientPort:
             dirty.append(connection)
             if time.monotonic() > end:
                 break
-        if len(dirty) >= CLIENTS_MIN:
-            self._send_to_many(dirty)
+        if len(dirty) >= CONNECTIONS_MIN:
+            self.traffic.bytes_sent += self._broadcast.send(clients, dirty)
         for connection in dirty:
             client = clients.get(connection.key)
             if client is not None and client.connection is connection:
@@ -314,18 +314,6 @@ class ClientPort:
         elif client.writing or not client.reading:
             client.writing = False
             self._watch(client)
-
-    def _send_to_many(self, connections: Iterable[Connection]) -> None:
-        """As much as can be said about nobody but the socket; the rest is left to `_send`."""
-        clients = self._clients
-        plain = []
-        for connection in dict.fromkeys(connections):
-            client = clients.get(connection.key)
-            if client is None or client.connection is not connection:
-                continue
-            if connection.out and client.tls is None and not client.unsent:
-                plain.append(client)
-        self.traffic.bytes_sent += self._broadcast.send(plain)
 
     def _keep_unsent(self, client: Client, rest: bytes) -> None:
         self._backlog.keep(client, rest, self.pipeline.now_ms)

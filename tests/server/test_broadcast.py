@@ -3,13 +3,14 @@
 import socket
 import threading
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 
 from coordination.server.broadcast import Broadcast
 from coordination.server.client import Client
+from coordination.server.tls_socket import TlsSocket
 
 
 @pytest.fixture(params=[0, 1, 3], ids=lambda helpers: f"{helpers} helpers")
@@ -24,18 +25,28 @@ def broadcast(request: pytest.FixtureRequest) -> Iterator[Broadcast]:
 @pytest.fixture
 def pairs() -> Iterator[list[tuple[Client, socket.socket]]]:
     pairs = []
-    for _ in range(100):
+    for key in range(100):
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        pairs.append((Client(ours, "", 0, _output()), theirs))
+        pairs.append((Client(ours, "", 0, cast("Any", Output(key))), theirs))
     yield pairs
     for client, theirs in pairs:
         client.sock.close()
         theirs.close()
 
 
-def _output() -> Any:
-    return SimpleNamespace(out=[])
+@dataclass(eq=False)
+class Output:
+    """The part of a connection that counts here."""
+
+    key: int
+    out: list[Any] = field(default_factory=list)
+
+
+def send(broadcast: Broadcast, *clients: Client) -> int:
+    return broadcast.send(
+        {client.connection.key: client for client in clients}, [client.connection for client in clients]
+    )
 
 
 def test_each_gets_its_own_bytes_in_their_order(
@@ -44,7 +55,7 @@ def test_each_gets_its_own_bytes_in_their_order(
     for turn in range(30):
         for number, (client, _) in enumerate(pairs):
             client.connection.out += [b"%d:" % turn, b"%d." % number]
-        sent = broadcast.send([client for client, _ in pairs])
+        sent = send(broadcast, *(client for client, _ in pairs))
         expected = [b"%d:%d." % (turn, number) for number in range(len(pairs))]
         assert [theirs.recv(100) for _, theirs in pairs] == expected
         assert sent == sum(map(len, expected))
@@ -58,12 +69,12 @@ def test_what_a_socket_does_not_take_stays_in_its_output(
     (slow, peer), (fine, other) = pairs[:2]
     slow.connection.out += [much, b"end"]
     fine.connection.out += [b"hello"]
-    sent = broadcast.send([slow, fine])
+    sent = send(broadcast, slow, fine)
     rest = b"".join(slow.connection.out)
     assert other.recv(100) == b"hello"
     assert 0 < len(rest) < len(much)
     assert sent == len(much) + 3 - len(rest) + 5
-    broadcast.send([slow])
+    send(broadcast, slow)
     assert b"".join(slow.connection.out) == rest  # it is full: nothing moves, nothing is lost
     got = b""
     while len(got) + len(rest) < len(much) + 3:
@@ -78,7 +89,7 @@ def test_a_broken_socket_is_left_to_the_ordinary_way(
     peer.close()
     gone.connection.out += [b"you there?"]
     fine.connection.out += [b"hello"]
-    assert broadcast.send([gone, fine]) == 5
+    assert send(broadcast, gone, fine) == 5
     assert gone.connection.out == [b"you there?"]
     assert other.recv(100) == b"hello"
 
@@ -87,4 +98,19 @@ def test_any_other_error_comes_out(broadcast: Broadcast, pairs: list[tuple[Clien
     for client, _ in pairs:
         client.connection.out += [None]
     with pytest.raises(TypeError):
-        broadcast.send([client for client, _ in pairs])
+        send(broadcast, *(client for client, _ in pairs))
+
+
+def test_who_is_not_plain_or_gone_or_has_something_unsent_is_left_alone(
+    broadcast: Broadcast, pairs: list[tuple[Client, socket.socket]]
+) -> None:
+    clients = {client.connection.key: client for client, _ in pairs[:4]}
+    first, second, third, fourth = clients.values()
+    for client in clients.values():
+        client.connection.out += [b"hello"]
+    second.tls = cast("TlsSocket", object())
+    third.unsent = b"before"
+    connections = [client.connection for client in clients.values()] * 2
+    del clients[fourth.connection.key]
+    assert broadcast.send(clients, connections) == 5
+    assert [client.connection.out for client in (first, second, third, fourth)] == [[], *[[b"hello"]] * 3]

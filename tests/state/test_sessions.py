@@ -3,7 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordination.state.sessions import EXPIRY_BUCKET_MS, Session, SessionTable, first_session_id, password_of
+from coordination.state.sessions import (
+    EXPIRY_BUCKET_MS,
+    LOOKED_AT_MAX,
+    Session,
+    SessionTable,
+    first_session_id,
+    password_of,
+)
 
 
 def test_expires_after_its_timeout_and_within_a_bucket() -> None:
@@ -39,6 +46,20 @@ def test_a_closing_or_forgotten_session_does_not_expire() -> None:
     table.track(2, 100, 0)
     table.forget(2)
     assert table.expired(10_000) == []
+    assert table.next_deadline() is None
+
+
+def test_many_that_come_due_at_once_take_turns() -> None:
+    """Whoever ends them is back among the others in between."""
+    table = SessionTable(1)
+    sessions = [table.track(i, 1000, 0) for i in range(1, LOOKED_AT_MAX * 2 + 11)]
+    sessions[3].last_heard_ms = 500
+    looks = []
+    while (due := table.next_deadline()) is not None and due <= 1100:
+        looks.append(table.expired(1100))
+    assert [len(look) for look in looks] == [LOOKED_AT_MAX - 1, LOOKED_AT_MAX, 10]
+    assert [each for look in looks for each in look] == sessions[:3] + sessions[4:]
+    assert table.expired(1500) == [sessions[3]]
     assert table.next_deadline() is None
 
 
