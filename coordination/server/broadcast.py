@@ -23,7 +23,7 @@ from queue import SimpleQueue
 from coordination.server.client import Client
 from coordination.state.connection import Connection
 
-CONNECTIONS_MIN = 64  # for fewer, waking a thread costs more than it brings
+CONNECTIONS_MIN = 200  # some of them named twice; for fewer, waking a thread costs more than it brings
 _CORES = os.cpu_count() or 1
 HELPERS = min(3, _CORES) if _CORES > 1 else 0
 """Beside the caller: as many as there are processors, so that one without a processor is made up for; no more than
