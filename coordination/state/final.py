@@ -112,10 +112,7 @@ class Final:
             out.append(stat)
         else:
             self._answer_write(connection, proposal, result)
-        held = 0
-        while waiting and type(waiting[0]) is not Proposal:
-            self._answer_held(connection, waiting.popleft())
-            held += 1
+        held = self._answer_held(connection) if waiting else 0
         if held:  # they came with the write or behind it: what it took is the most that they did
             self._counters.reads += held
             if took_ms := self._clock.now_ms - proposal.received_ms:
@@ -138,8 +135,36 @@ class Final:
             if opcode == opcodes.CLOSE_SESSION:
                 self._outbox.close(connection)
 
-    def _answer_held(self, connection: Connection, held: Any) -> None:
-        """What waited behind a write of its connection: bytes are an answer that was ready before, else a read."""
+    def _answer_held(self, connection: Connection) -> int:
+        """What waited behind a write of its connection, up to the next one; how many they were."""
+        waiting, out, readable = connection.waiting, connection.out, self._readable
+        # Reads were accepted while the session was open: one that is closing since then still gets its answers.
+        append, reads, zxid = out.append, HANDLERS, readable.tree.last_zxid
+        answered = 0
+        while waiting:
+            held = waiting[0]
+            kind = type(held)
+            if kind is Proposal:
+                break
+            waiting.popleft()
+            answered += 1
+            read = reads.get(kind)
+            if read is None:
+                self._answer_other(connection, held)
+            elif not connection.closing:
+                if not out:  # before the read: setWatches puts events in front of its answer
+                    self._outbox.dirty.append(connection)
+                try:
+                    body = read(readable, connection, held)
+                except KeeperError as error:
+                    append(error_reply(held.xid, zxid, error.code))
+                else:
+                    append(pack_reply_head(HEADER_BYTES + len(body), held.xid, zxid, 0))
+                    append(body)
+        return answered
+
+    def _answer_other(self, connection: Connection, held: Any) -> None:
+        """What waited and is no read: bytes are an answer that was ready before."""
         if type(held) is bytes:
             self._outbox.send(connection, held)
         elif connection.closing:
@@ -150,13 +175,4 @@ class Final:
         elif type(held) is UnknownOperation:
             self._refusals.refuse(connection, held)
         else:
-            # It was accepted while the session was open: one that is closing since then still gets its answer.
-            zxid = self._readable.tree.last_zxid
-            if not connection.out:  # setWatches puts events in front of its answer
-                self._outbox.dirty.append(connection)
-            try:
-                body = HANDLERS[type(held)](self._readable, connection, held)
-            except KeeperError as error:
-                connection.out.append(error_reply(held.xid, zxid, error.code))
-            else:
-                connection.out.append(reply(held.xid, zxid, body))
+            raise InternalError(f"{connection!r} was kept waiting for {held!r}, which nobody answers")
