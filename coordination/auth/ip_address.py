@@ -3,8 +3,8 @@
 In: text of a connection or an ACL.  Out: bytes, bool, or None for what is no address.
 Knows no ACL.  Answers to ZooKeeper's IPAuthenticationProvider (addr2Bytes, mask, matches).
 
-(1) IPv4 is four decimal numbers of any width up to 255, as Java's parser takes them; IPv6 is eight groups or one `::`,
-    without zone and without an embedded IPv4 address.
+(1) IPv4 is four decimal numbers of any width up to 255, as Java's parser takes them, also with a sign and in the digits
+    of any script; IPv6 is eight groups or one `::`, without zone and without an embedded IPv4 address.
 (2) An IPv4 address never matches an IPv6 network, nor the reverse.
 """
 
@@ -12,7 +12,7 @@ import re
 
 IPV4_BYTES = 4
 IPV6_GROUPS = 8
-_DECIMAL = re.compile(r"[0-9]{1,10}")
+_DECIMAL = re.compile(r"[+-]?\d{1,10}")
 _GROUP = re.compile(r"[0-9a-fA-F]{1,4}")
 
 
@@ -21,7 +21,7 @@ def parse(text: str) -> bytes | None:
     if ":" in text:
         return _parse_ipv6(text)
     parts = text.split(".")
-    if len(parts) != IPV4_BYTES or not all(_DECIMAL.fullmatch(part) and int(part) <= 0xFF for part in parts):
+    if len(parts) != IPV4_BYTES or not all(_DECIMAL.fullmatch(part) and 0 <= int(part) <= 0xFF for part in parts):
         return None
     return bytes(int(part) for part in parts)
 
@@ -48,7 +48,7 @@ def parse_network(text: str) -> tuple[bytes, int] | None:
         return None
     if not slash:
         return address, len(address) * 8
-    if not _DECIMAL.fullmatch(bits_text) or int(bits_text) > len(address) * 8:
+    if not _DECIMAL.fullmatch(bits_text) or not 0 <= int(bits_text) <= len(address) * 8:
         return None
     return address, int(bits_text)
 
