@@ -7,16 +7,18 @@ socket takes less than all, is left to the ordinary way.  Answers to the workers
 Why threads: a send on a socket that was not used a moment ago costs 10 to 20 us in the kernel (on one used again and
 again 3: the rest is memory that is not in the caches), all of it without the interpreter.  Measured on two cores with a
 thousand watchers, from the change to the last event: a quarter less, be the clients one thread or a thousand.  The
-threads and the caller take the connections from one iterator, one by one, so that whoever has a processor works, and
+threads and the caller take the connections from one queue, one by one, so that whoever has a processor works, and
 nobody is waited for that has none.
 
 (1) While `send` runs each client belongs to one thread; when it returns, to the caller.
 (2) A client's bytes leave in the order of its output.
-(3) An error that is not the socket's comes out of `send`.
+(3) An error that is not the socket's comes out of `send`, and nothing more of that batch is sent.
+(4) Where no thread is to be had the caller does it alone.
 """
 
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Mapping
 from queue import SimpleQueue
 
@@ -24,27 +26,31 @@ from coordination.server.client import Client
 from coordination.state.connection import Connection
 
 CONNECTIONS_MIN = 200  # some of them named twice; for fewer, waking a thread costs more than it brings
-_CORES = os.cpu_count() or 1
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 HELPERS = min(3, _CORES) if _CORES > 1 else 0
-"""Beside the caller: as many as there are processors, so that one without a processor is made up for; no more than
+"""Beside the caller: as many as we may have processors, so that one without a processor is made up for; no more than
 three, since between two sends each needs the interpreter for about a sixth of the time."""
 
 
 class _Batch:
-    """What is to be sent.  The next of the iterator is taken under the interpreter's lock: each is taken once."""
+    """What is to be sent.  `popleft` is one step for all threads: each connection is taken once."""
 
     def __init__(self, clients: Mapping[int, Client], connections: Iterable[Connection]) -> None:
         self._clients = clients
-        self._connections = iter(dict.fromkeys(connections))
+        self._connections = deque(dict.fromkeys(connections))
         self.bytes_sent: list[int] = []
         """By each thread that took part."""
         self.error: BaseException | None = None
 
     def work(self) -> None:
-        find = self._clients.get
+        find, connections = self._clients.get, self._connections
         bytes_sent = 0
         try:
-            for connection in self._connections:
+            while connections:
+                try:
+                    connection = connections.popleft()
+                except IndexError:
+                    break  # another thread was quicker
                 out = connection.out
                 client = find(connection.key)
                 if client is None or client.connection is not connection or not out:
@@ -62,6 +68,7 @@ class _Batch:
                     out.append(data[sent:])
         except BaseException as error:
             self.error = error
+            connections.clear()
         self.bytes_sent.append(bytes_sent)
 
 
@@ -103,7 +110,11 @@ class Broadcast:
         while len(self._threads) < self._helpers:
             lock = threading.Lock()
             thread = threading.Thread(target=self._run, args=(lock,), name="broadcast", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # a limit of the system's: those that have started will do
+                self._helpers = len(self._threads)
+                return
             self._at_work.append(lock)
             self._threads.append(thread)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from coordination.server.broadcast import Broadcast
+from coordination.server.broadcast import Broadcast, _Batch
 from coordination.server.client import Client
 from coordination.server.tls_socket import TlsSocket
 
@@ -114,3 +114,36 @@ def test_who_is_not_plain_or_gone_or_has_something_unsent_is_left_alone(
     del clients[fourth.connection.key]
     assert broadcast.send(clients, connections) == 5
     assert [client.connection.out for client in (first, second, third, fourth)] == [[], *[[b"hello"]] * 3]
+
+
+def test_behind_an_error_nothing_is_sent(pairs: list[tuple[Client, socket.socket]]) -> None:
+    """Whoever called has gone on by the time a thread comes late."""
+    (bad, _), (fine, _) = pairs[:2]
+    bad.connection.out += [None]
+    fine.connection.out += [b"hello"]
+    batch = _Batch({each.connection.key: each for each in (bad, fine)}, [bad.connection, fine.connection])
+    batch.work()
+    batch.work()  # the late one
+    assert isinstance(batch.error, TypeError)
+    assert fine.connection.out == [b"hello"]
+
+
+def test_without_a_thread_the_caller_does_it(
+    pairs: list[tuple[Client, socket.socket]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = threading.Thread.start, []
+
+    def one_and_no_more(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", one_and_no_more)
+    broadcast = Broadcast(3)
+    for _ in range(2):
+        for client, _ in pairs:
+            client.connection.out.append(b"hello")
+        assert send(broadcast, *(client for client, _ in pairs)) == 5 * len(pairs)
+    broadcast.close()
+    assert not started[0].is_alive()
