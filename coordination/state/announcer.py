@@ -49,7 +49,8 @@ class Announcer:
             return
         parent = path[: path.rfind("/")] or "/"
         if type_ == EVENT_DELETED:
-            also = [each for each in child_watches.trigger(path) if each not in told]
+            heard = set(told)
+            also = [each for each in child_watches.trigger(path) if each not in heard]
             if also:
                 self._tell(also, event(EVENT_DELETED, path, zxid), acl)
         else:
