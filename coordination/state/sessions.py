@@ -9,6 +9,7 @@ Knows nothing of the tree and of sockets.  Answers to ZooKeeper's SessionTracker
 (3) An id is never given twice, also over restarts: ids start at the wall clock and above every id seen in the log.
 (4) A session that is closing is tracked until its closeSession txn is applied, and accepts nothing meanwhile.
 (5) One look costs a bounded time: where ten thousand sessions come due at once, the rest comes due in the next one.
+(6) A session stands in one bucket, its `due_ms`; where it stood before it is dropped when that comes due.
 """
 
 import heapq
@@ -25,12 +26,13 @@ _PASSWORD_SEED = 0xB3415C00
 class Session:
     """One session.  `connection` is whoever serves it now, opaque here."""
 
-    __slots__ = ("closing", "connection", "id", "last_heard_ms", "timeout_ms")
+    __slots__ = ("closing", "connection", "due_ms", "id", "last_heard_ms", "timeout_ms")
 
     def __init__(self, id_: int, timeout_ms: int, now_ms: int) -> None:
         self.id = id_
         self.timeout_ms = timeout_ms
         self.last_heard_ms = now_ms
+        self.due_ms = -1  # when it is looked at next
         self.connection: object | None = None
         self.closing = False
 
@@ -65,8 +67,7 @@ class SessionTable:
             session = self.by_id[id_] = Session(id_, timeout_ms, now_ms)
         session.timeout_ms = timeout_ms
         session.last_heard_ms = now_ms
-        # A shorter timeout than before must be able to come due earlier: one more entry, the stale one is harmless.
-        self._put(session)
+        self._put(session)  # a shorter timeout than before must be able to come due earlier
         return session
 
     def forget(self, id_: int) -> Session | None:
@@ -84,15 +85,16 @@ class SessionTable:
         over: list[Session] = []
         room = LOOKED_AT_MAX
         while self._due and self._due[0] <= now_ms and room:
-            bucket = self._buckets.pop(self._due[0])
+            due_ms = self._due[0]
+            bucket = self._buckets.pop(due_ms)
             looked_at, left = bucket[:room], bucket[room:]
             room -= len(looked_at)
             if left:
-                self._buckets[self._due[0]] = left
+                self._buckets[due_ms] = left
             else:
                 heapq.heappop(self._due)
             for session in looked_at:
-                if session.closing or self.by_id.get(session.id) is not session:
+                if session.due_ms != due_ms or session.closing or self.by_id.get(session.id) is not session:
                     continue
                 if session.last_heard_ms + session.timeout_ms > now_ms:
                     self._put(session)
@@ -110,11 +112,14 @@ class SessionTable:
     def _put(self, session: Session) -> None:
         deadline = session.last_heard_ms + session.timeout_ms
         key = -(-deadline // EXPIRY_BUCKET_MS) * EXPIRY_BUCKET_MS
+        if session.due_ms == key:
+            return
+        session.due_ms = key
         bucket = self._buckets.get(key)
         if bucket is None:
             self._buckets[key] = [session]
             heapq.heappush(self._due, key)
-        elif session not in bucket[-1:]:
+        else:
             bucket.append(session)
 
 

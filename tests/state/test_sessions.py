@@ -49,6 +49,18 @@ def test_a_closing_or_forgotten_session_does_not_expire() -> None:
     assert table.next_deadline() is None
 
 
+def test_a_session_that_was_attached_often_is_looked_at_once() -> None:
+    table = SessionTable(1)
+    for now_ms in range(0, 40 * LOOKED_AT_MAX, 20):
+        ann, bob = table.track(1, 60_000, now_ms), table.track(2, 60_000, now_ms)
+    assert table.expired(now_ms + 40_000) == []
+    ann.last_heard_ms = bob.last_heard_ms = now_ms = now_ms + 50_000
+    while (due := table.next_deadline()) is not None and due < now_ms + 60_000:
+        assert table.expired(due) == []
+    assert table.expired(now_ms + 60_020) == [ann, bob]
+    assert table.next_deadline() is None
+
+
 def test_many_that_come_due_at_once_take_turns() -> None:
     """Whoever ends them is back among the others in between."""
     table = SessionTable(1)
