@@ -36,7 +36,7 @@ from coordination.server.gathering import Gathering
 from coordination.server.handshakes import Handshakes
 from coordination.server.journal import Journal
 from coordination.server.log_writer import LogWriter
-from coordination.server.poller import READABLE, WRITABLE, Poller
+from coordination.server.poller import READABLE, READY_MAX, WRITABLE, Poller
 from coordination.server.tls_socket import TlsSocket
 from coordination.server.turns import Turns
 from coordination.state.connection import Connection
@@ -134,8 +134,8 @@ class ClientPort:
 
     # --- one turn
 
-    def _serve(self) -> None:
-        """Rounds until nothing is ready, or it is time to let other tasks run."""
+    def _serve(self) -> bool:
+        """Rounds until nothing is ready (then True), or it is time to let other tasks run."""
         poll, counters = self._poller.ready, self.pipeline.counters
         begin = round_began = time.monotonic()
         while (ready := poll()) or self._has_more:
@@ -154,9 +154,11 @@ class ClientPort:
             if took_ms:
                 self.pipeline.answered_late(took_ms, counters.reads - reads_before, dirty)
             if now - begin > ROUNDS_MS / 1000:
-                break
+                self._plan()
+                return False
             round_began = now
         self._plan()
+        return True
 
     def _serve_ready(self, ready: list[tuple[int, int]]) -> None:
         clients = self._clients
@@ -281,6 +283,8 @@ class ClientPort:
         else:
             if connection.closing:
                 self._close(client, politely=True)
+            elif not client.reading:  # a broadcast has sent what it waited for
+                self._watch(client)
             return
         while True:
             try:
@@ -411,18 +415,28 @@ class ClientPort:
             with trio.CancelScope() as self._time_keeper:
                 self._plan()
                 await trio.sleep_forever()
-            # Bytes that lie in our sockets are heard before anyone is declared dead: a server that was
-            # held up must not blame its clients for it.
-            await trio.lowlevel.checkpoint()
-            self._serve()
+            await self._hear_everyone()
             self._set_clock()
             self.pipeline.heard(client.connection for client in self._held_up)
             self.pipeline.tick()
             self._end_overdue(self.pipeline.now_ms)
             self._flush()
-            while self._has_more:
+            while self._has_more and not self._is_due():  # there may be more for as long as clients like
                 await trio.lowlevel.checkpoint()
                 self._serve()
+
+    async def _hear_everyone(self) -> None:
+        """Bytes that lie in our sockets are heard before anyone is declared dead: a server that was held up must not
+        blame its clients for it.
+        """
+        for _ in range(2 + len(self._clients) // READY_MAX):
+            await trio.lowlevel.checkpoint()
+            if self._serve():
+                break
+
+    def _is_due(self) -> bool:
+        deadline = self._next_deadline()
+        return deadline is not None and deadline <= trio.current_time() * 1000
 
     def _end_overdue(self, now_ms: int) -> None:
         for connection in self._admission.overdue(now_ms):

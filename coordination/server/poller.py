@@ -15,6 +15,9 @@ import selectors
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
 
+READY_MAX = 1000
+"""So many sockets are given at a time, at most; who was not given comes before those who were."""
+
 if hasattr(select, "epoll"):
 
     class Poller:
@@ -37,7 +40,7 @@ if hasattr(select, "epoll"):
 
         def ready(self) -> list[tuple[int, int]]:
             """(fd, mask) of what is ready now; never waits."""
-            return self._epoll.poll(0)
+            return self._epoll.poll(0, READY_MAX)
 
         def close(self) -> None:
             self._epoll.close()
@@ -71,7 +74,7 @@ else:  # pragma: no cover - the other systems; their selector has a descriptor t
                 self._selector.unregister(fd)
 
         def ready(self) -> list[tuple[int, int]]:
-            return [(key.fd, mask) for key, mask in self._selector.select(0)]
+            return [(key.fd, mask) for key, mask in self._selector.select(0)]  # all of them
 
         def close(self) -> None:
             self._selector.close()

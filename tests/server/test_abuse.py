@@ -6,16 +6,19 @@ Scaled down here. `ABUSE_SIZE=1 pytest tests/server/test_abuse.py` is all of it:
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from coordination.server.broadcast import CONNECTIONS_MIN
+from coordination.server.client_port import WAITING_MAX
 from coordination.testing.server import Server, serve
 from coordination.wire import opcodes, requests
 from coordination.wire.records import OPEN_ACL, ConnectRequest
@@ -200,6 +203,18 @@ def test_one_znode_watched_by_many(server: Server) -> None:
         assert rss_bytes(server) - before < (8 << 20) + WATCHERS * BYTES_PER_CONNECTION
 
 
+def test_a_client_with_much_behind_its_write_is_read_from_again_after_a_broadcast(server: Server) -> None:
+    """It is not read from while that much waits; its answers leave together with those of many others."""
+    with Client(server.port, 60_000) as writer, ExitStack() as stack:
+        create(writer, "/shouted")
+        for _ in range(CONNECTIONS_MIN):
+            watcher = stack.enter_context(Client(server.port, 60_000))
+            assert watcher.ask(requests.AddWatch(1, "/shouted", opcodes.MODE_PERSISTENT)) == [0]
+        behind = [requests.Ping(opcodes.XID_PING)] * (WAITING_MAX + 10)
+        for _ in range(5):
+            assert set(writer.ask(requests.SetData(1, "/shouted", b"", -1), *behind)) == {0}
+
+
 def test_clients_that_do_not_read(server: Server) -> None:
     with Client(server.port, 60_000) as other, ExitStack() as stack:
         create(other, "/large", b"x" * 500_000)
@@ -334,6 +349,57 @@ def test_a_disk_that_hangs_does_not_fill_the_memory(tmp_path: Path) -> None:
             assert_unharmed(other)
     finally:
         running.stop()
+
+
+# --- the time
+
+
+CROWDED = """
+import sys
+from coordination.server import client_port, poller, turns
+poller.READY_MAX = client_port.READY_MAX = 10
+client_port.ROUNDS_MS = 0
+if sys.argv.pop(1) == "never done":
+    turns.Turns.__bool__ = lambda self: True
+from coordination.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def crowded(tmp_path: Path, how: str) -> Iterator[Server]:
+    """A server to which a hundred clients are as ten thousand."""
+    config = tmp_path / "zoo.cfg"
+    config.write_text("maxClientCnxns=0\n")
+    running = Server(None, tmp_path / "out", ["--config", str(config)])
+    running.command[1:3] = ["-c", CROWDED, how]
+    running.serve()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def test_who_spoke_while_the_server_was_held_up_lives(tmp_path: Path) -> None:
+    ping = requests.encode(requests.Ping(opcodes.XID_PING))
+    timeout_ms = 1500
+    with crowded(tmp_path, "at times done") as running, ExitStack() as stack:
+        clients = [stack.enter_context(Client(running.port, timeout_ms)) for _ in range(100)]
+        os.kill(running.pid, signal.SIGSTOP)
+        for client in reversed(clients):  # those who are due first are found last
+            client.sock.sendall(ping)
+        time.sleep(timeout_ms / 1000 + 0.1)  # not to wait for anything: this is the time it stands still
+        os.kill(running.pid, signal.SIGCONT)
+        assert [client.frame() is not None for client in clients] == [True] * len(clients)
+        assert "session_expired" not in [line["event"] for line in journal(running)]
+
+
+def test_sessions_end_in_time_though_there_is_always_more_to_do(tmp_path: Path) -> None:
+    with crowded(tmp_path, "never done") as running:
+        for _ in range(3):
+            with Client(running.port, 200) as silent:
+                assert silent.hello is not None
+                assert silent.frame() is None
 
 
 def test_more_connections_than_descriptors(server: Server) -> None:
