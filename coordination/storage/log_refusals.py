@@ -16,6 +16,8 @@ def damaged(path: Path, end: End, behind: tuple[int, int] | None) -> LogDamagedE
     record was whole.
     """
     offset, zxid = behind or (0, 0)
+    # A file is named for its first record: where that is the bad one, the files before it hold what is older.
+    last_zxid = end.last_zxid or int(path.name.removeprefix("log."), 16) - 1
     fault = end.fault or "zeros end the log, but records follow them"
     if behind is None:
         where = "no crash leaves a record so: it was written whole and has changed since"
@@ -25,13 +27,13 @@ def damaged(path: Path, end: End, behind: tuple[int, int] | None) -> LogDamagedE
         where = f"the next file goes on at zxid 0x{zxid:x}"
     return LogDamagedError(
         f"{path} is damaged at offset {end.offset}: {fault}, and {where}; the last good record before it is "
-        f"zxid 0x{end.last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
+        f"zxid 0x{last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
         f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if "
         "losing them is acceptable: keep a copy of the directory, then cut the log with "
-        f"`coordination log truncate --after 0x{end.last_zxid:x} {shlex.quote(str(path.parent.parent))}`.",
+        f"`coordination log truncate --after 0x{last_zxid:x} {shlex.quote(str(path.parent.parent))}`.",
         path,
         end.offset,
-        end.last_zxid,
+        last_zxid,
         zxid,
     )
 

@@ -226,12 +226,12 @@ def _logs(logs: list[LogReport], data_dir: Path) -> Iterator[Finding]:
     bad = False
     for at, report in enumerate(logs):
         newest = at + 1 == len(logs)
-        where = f"{report.path.name}: after zxid 0x{report.last_zxid:x}, at offset {report.offset}: {report.fault}"
+        where = f"{report.path.name}: after zxid 0x{report.sound_to_zxid:x}, at offset {report.offset}: {report.fault}"
         if report.end == log_scan.DAMAGED:
             bad = True
             yield Finding("logs", FAIL, f"damaged, {where}",
                           "restore the file from a copy or another member; else coordination log truncate "
-                          f"--after 0x{report.last_zxid:x} {shlex.quote(str(data_dir))}")  # fmt: skip
+                          f"--after 0x{report.sound_to_zxid:x} {shlex.quote(str(data_dir))}")  # fmt: skip
         elif report.end == log_scan.TORN and newest:
             yield Finding("logs", WARN, f"torn tail, {where}", "none needed: a server cuts it when it starts")
         elif report.end == log_scan.TORN:

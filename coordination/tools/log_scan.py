@@ -47,6 +47,11 @@ class LogReport:
     digests: int = 0
     """Txns with a digest of the tree behind them."""
 
+    @property
+    def sound_to_zxid(self) -> int:
+        """Where to cut if the rest cannot be kept: a file is named for its first txn, older ones are in others."""
+        return self.last_zxid or int(self.path.name.removeprefix("log."), 16) - 1
+
     def fields(self) -> dict[str, object]:
         return {
             "file": str(self.path),

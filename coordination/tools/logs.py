@@ -301,7 +301,8 @@ class _Plan:
             else:
                 keep, last = stop, zxid
         damaged = report.end == log_scan.DAMAGED
-        if damaged and last == report.last_zxid and self.after >= (report.resumes_zxid or self.after + 1):
+        # What goes on behind the damage may be older than what stands before it: a record twice, or out of order.
+        if damaged and report.resumes_zxid and self.after >= max(report.resumes_zxid, report.last_zxid + 1):
             self.fault = (
                 f"{report.path.name} is damaged behind zxid 0x{report.last_zxid:x}: nothing behind it can be kept. "
                 f"The largest zxid to truncate after is 0x{report.last_zxid:x}"

@@ -261,13 +261,26 @@ def test_truncating_at_every_zxid(run: Run, data: Path, after: int) -> None:
 def test_damage_can_be_cut_off_as_the_server_advises(run: Run, data: Path) -> None:
     version = write_log(data, range(1, 10), range(10, 20))
     damage(version / "log.a", 16 + 13 + 30)
-    with pytest.raises(LogDamagedError, match="coordination log truncate --after 0x"):
+    with pytest.raises(LogDamagedError, match="coordination log truncate --after 0x9 "):
         TxnLog.open(data, prealloc_bytes=PREALLOC_BYTES)
+    assert "coordination log truncate --after 0x9 " in run("doctor", data).out
     assert run("log", "truncate", "--after", "0xf", "-y", data).code == 4
     assert run("log", "truncate", "--after", "0x9", "-y", data).code == 0
     log = TxnLog.open(data, prealloc_bytes=PREALLOC_BYTES)
     assert [zxid for zxid, _ in log.read()] == list(range(1, 10))
     log.close()
+
+
+def test_what_stands_twice_can_be_cut_off_as_the_server_advises(run: Run, data: Path) -> None:
+    """A good record follows the damage, and is older than the last one before it."""
+    (path,) = write_log(data, range(1, 4)).iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content + content[16:])
+    with pytest.raises(LogDamagedError, match="coordination log truncate --after 0x3 "):
+        TxnLog.open(data, prealloc_bytes=PREALLOC_BYTES)
+    assert run("log", "truncate", "--after", "0x4", "-y", data).code == 4
+    assert run("log", "truncate", "--after", "0x3", "-y", data).code == 0
+    assert path.read_bytes() == content
 
 
 def test_truncating_takes_newer_snapshots_along(run: Run, data: Path) -> None:
