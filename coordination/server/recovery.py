@@ -4,17 +4,19 @@ In: a Config.  Out: the open store; a pipeline that knows everything acknowledge
 Blocking, before anybody is served.  Answers to ZooKeeper's ZKDatabase.loadDataBase and FileTxnSnapLog.restore.
 """
 
+import shlex
 import time
 from pathlib import Path
 
 import trio
 
+from coordination.errors import RemoteProtocolError
 from coordination.server.config import Config, ConfigError
 from coordination.server.journal import Journal
 from coordination.server.readings import Disk
 from coordination.server.snapshots import write_first
 from coordination.state.pipeline import Pipeline
-from coordination.storage import TxnSnapLog
+from coordination.storage import StorageError, TxnSnapLog
 from coordination.storage.txn_log import VERSION_DIRECTORY
 
 
@@ -47,8 +49,11 @@ def recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk)
             pipeline.promised(restored.snapshot.digest)
             disk.snapshot_load_ms.observe(int((time.monotonic() - begin) * 1000))
         loaded = time.monotonic()
-        for _, payload in restored.txns():
-            pipeline.replay(payload)
+        for zxid, payload in restored.txns():
+            try:
+                pipeline.replay(payload)
+            except RemoteProtocolError as error:
+                raise _unreadable(zxid, error, store) from error
             count += 1
         fresh = restored.fresh
         if not fresh:
@@ -70,6 +75,15 @@ def recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk)
         znodes=len(pipeline.tree.nodes),
         sessions=len(pipeline.sessions),
         took_ms=took_ms,
+    )
+
+
+def _unreadable(zxid: int, error: RemoteProtocolError, store: TxnSnapLog) -> StorageError:
+    return StorageError(
+        f"the txn 0x{zxid:x} in {store.log.directory} is whole and cannot be read: {error}. Whatever wrote it is newer "
+        "than this server, or another program. Nothing was changed. Start the server that wrote it; or, if losing this "
+        "txn and all behind it is acceptable: keep a copy of the directory, then cut the log with "
+        f"`coordination log truncate --after 0x{zxid - 1:x} {shlex.quote(str(store.log.directory.parent))}`."
     )
 
 

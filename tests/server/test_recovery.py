@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from trio.testing import MockClock
 
 from coordination.server.journal import Journal
@@ -9,7 +10,8 @@ from coordination.server.readings import Disk
 from coordination.server.recovery import recover
 from coordination.state.pipeline import Pipeline
 from coordination.state.ready import Settings
-from coordination.storage import TxnSnapLog
+from coordination.storage import StorageError, TxnSnapLog
+from coordination.storage.log_format import TXN_HEADER_BYTES
 
 SESSION_ID, TIMEOUT_MS = 0x1000, 4000
 
@@ -35,3 +37,15 @@ async def test_a_recovery_longer_than_the_timeout_expires_nobody(tmp_path: Path,
     pipeline.at(100_000 + 2 * TIMEOUT_MS, 0)
     pipeline.tick()
     assert len(pipeline.take().persist) == 1
+
+
+async def test_a_txn_nobody_here_knows_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    store, tree = TxnSnapLog.open(tmp_path), Pipeline(Settings(), 0).tree
+    head = (0).to_bytes(12) + (5).to_bytes(8) + (0).to_bytes(8) + (777).to_bytes(4)
+    assert len(head) == TXN_HEADER_BYTES
+    store.begin_snapshot(4, {}, tree.acl_table(), tree.dump()).write_all()
+    store.log.append([head])
+    with pytest.raises(StorageError, match=r"0x5 in .* unknown type 777.* log truncate --after 0x4 ") as refused:
+        recover(Pipeline(Settings(), 0), store, Journal(), Disk())
+    assert str(tmp_path) in str(refused.value)
+    store.close()
