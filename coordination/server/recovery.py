@@ -4,7 +4,6 @@ In: a Config.  Out: the open store; a pipeline that knows everything acknowledge
 Blocking, before anybody is served.  Answers to ZooKeeper's ZKDatabase.loadDataBase and FileTxnSnapLog.restore.
 """
 
-import shlex
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from coordination.server.readings import Disk
 from coordination.server.snapshots import write_first
 from coordination.state.pipeline import Pipeline
 from coordination.storage import StorageError, TxnSnapLog
+from coordination.storage.log_refusals import repair_command
 from coordination.storage.txn_log import VERSION_DIRECTORY
 
 
@@ -83,7 +83,7 @@ def _unreadable(zxid: int, error: RemoteProtocolError, store: TxnSnapLog) -> Sto
         f"the txn 0x{zxid:x} in {store.log.directory} is whole and cannot be read: {error}. Whatever wrote it is newer "
         "than this server, or another program. Nothing was changed. Start the server that wrote it; or, if losing this "
         "txn and all behind it is acceptable: keep a copy of the directory, then cut the log with "
-        f"`coordination log truncate --after 0x{zxid - 1:x} {shlex.quote(str(store.log.directory.parent))}`."
+        f"`{repair_command(zxid - 1, store.directory.parent, store.log.directory.parent)}`."
     )
 
 

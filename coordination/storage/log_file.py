@@ -86,7 +86,9 @@ def first_zxid(path: Path) -> int | None:
         return next((zxid for zxid, _, _ in records(buffer, HEADER.size, len(buffer), end)), None)
 
 
-def check_inner_end(buffer: Buffer, path: Path, end: End, following: int | None, after_zxid: int) -> None:
+def check_inner_end(
+    buffer: Buffer, path: Path, end: End, following: int | None, after_zxid: int, data_dir: Path
+) -> None:
     """A file that is not the newest may end torn only if the next one provably goes on where it stops, or where what
     is wanted begins: behind `after_zxid`.
 
@@ -95,7 +97,7 @@ def check_inner_end(buffer: Buffer, path: Path, end: End, following: int | None,
     if end.fault is None or (following is not None and following <= max(end.last_zxid, after_zxid) + 1):
         return
     behind = find_record(buffer, end.offset, len(buffer), end.last_zxid)
-    raise damaged(path, end, behind or (0, following or 0))
+    raise damaged(path, end, behind or (0, following or 0), data_dir)
 
 
 def zxid_missing(zxid: int, following: int) -> bool:

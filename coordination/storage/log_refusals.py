@@ -11,7 +11,13 @@ from coordination.storage.api import LogDamagedError
 from coordination.storage.log_format import HEADER, Buffer, End
 
 
-def damaged(path: Path, end: End, behind: tuple[int, int] | None) -> LogDamagedError:
+def repair_command(after_zxid: int, data_dir: Path, log_dir: Path) -> str:
+    """What cuts the log behind a zxid; the directories are those of the settings, one or two."""
+    apart = f"--log-dir {shlex.quote(str(log_dir))} " if log_dir.absolute() != data_dir.absolute() else ""
+    return f"coordination log truncate --after 0x{after_zxid:x} {apart}{shlex.quote(str(data_dir))}"
+
+
+def damaged(path: Path, end: End, behind: tuple[int, int] | None, data_dir: Path) -> LogDamagedError:
     """`behind`: offset and zxid of what goes on there, offset 0 for the next file; None: nothing does, but the bad
     record was whole.
     """
@@ -30,7 +36,7 @@ def damaged(path: Path, end: End, behind: tuple[int, int] | None) -> LogDamagedE
         f"zxid 0x{last_zxid:x}. Acknowledged writes may lie in between, so nothing was changed. "
         f"Restore {path.name} from a copy or another member. If the machine lost power during these writes, or if "
         "losing them is acceptable: keep a copy of the directory, then cut the log with "
-        f"`coordination log truncate --after 0x{last_zxid:x} {shlex.quote(str(path.parent.parent))}`.",
+        f"`{repair_command(last_zxid, data_dir, path.parent.parent)}`.",
         path,
         end.offset,
         last_zxid,

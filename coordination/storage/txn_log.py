@@ -67,9 +67,10 @@ _datasync = getattr(os, "fdatasync", os.fsync)
 class TxnLog:
     """The log of one server. `open` it; then `read`, then `append` and `sync`."""
 
-    def __init__(self, directory: Path, prealloc_bytes: int, file_bytes_max: int) -> None:
+    def __init__(self, directory: Path, prealloc_bytes: int, file_bytes_max: int, data_dir: Path) -> None:
         """For `open` only."""
         self.directory = directory
+        self._data_dir = data_dir
         self.appended_bytes = 0
         """Since the log was opened."""
         self._file_bytes_max = file_bytes_max
@@ -85,16 +86,24 @@ class TxnLog:
         self._prepared: tuple[int, int] | None = None  # descriptor, allocated bytes
 
     @classmethod
-    def open(cls, log_dir: Path, *, prealloc_bytes: int = DEFAULT_PREALLOC_BYTES, file_bytes_max: int = 0) -> "TxnLog":
+    def open(
+        cls,
+        log_dir: Path,
+        *,
+        prealloc_bytes: int = DEFAULT_PREALLOC_BYTES,
+        file_bytes_max: int = 0,
+        data_dir: Path | None = None,
+    ) -> "TxnLog":
         """Open the log kept in `log_dir`/version-2, creating the directory when absent. A file that a sync finds larger
         than `file_bytes_max` (txnLogSizeLimitInKb; 0: any size) is finished: the next record begins a new one.
+        `data_dir`: where the snapshots are, if not in `log_dir`; a refusal names it.
 
         Cuts a torn tail and drops empty newest files (listed in `.repairs`, to be logged). Raises LogDamagedError when
         good records lie behind a bad one, StorageError when the directory cannot be used. Only the newest file is
         checked here; `read` checks what it reads.
         """
         assert prealloc_bytes >= 0
-        log = cls(log_dir / VERSION_DIRECTORY, prealloc_bytes, file_bytes_max)
+        log = cls(log_dir / VERSION_DIRECTORY, prealloc_bytes, file_bytes_max, data_dir or log_dir)
         with _wrapped("open the transaction log in", log.directory):
             log.directory.mkdir(parents=True, exist_ok=True)
             (log.directory / _PREPARED_NAME).unlink(missing_ok=True)
@@ -139,7 +148,8 @@ class TxnLog:
                         yield zxid, payload
                 last_zxid = end[0].last_zxid or last_zxid
                 if not newest:
-                    check_inner_end(buffer, path, end[0], first_zxid(files[i + 1][1]), after_zxid)
+                    following = first_zxid(files[i + 1][1])
+                    check_inner_end(buffer, path, end[0], following, after_zxid, self._data_dir)
 
     # -- writing
 
@@ -330,7 +340,7 @@ class TxnLog:
                 if left > end.offset:
                     behind = find_record(buffer, end.offset, left, end.last_zxid)
                     if behind is not None or was_whole(buffer, end.offset, left):
-                        raise damaged(path, end, behind)
+                        raise damaged(path, end, behind, self._data_dir)
                     what = f"torn tail ({end.fault or 'something lies behind the zeros that end the log'})"
                     self.repairs.append(Repair(path, end.offset, left - end.offset, end.last_zxid, what))
                 whole = len(buffer)

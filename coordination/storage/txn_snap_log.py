@@ -138,7 +138,7 @@ class TxnSnapLog:
                 raise StorageError(
                     f"cannot use {snap_directory}: {error.strerror}. Check owner, mode and room."
                 ) from error
-            log = TxnLog.open(log_dir, prealloc_bytes=prealloc_bytes, file_bytes_max=log_bytes_max)
+            log = TxnLog.open(log_dir, prealloc_bytes=prealloc_bytes, file_bytes_max=log_bytes_max, data_dir=data_dir)
             retain_count = max(retain_count, MIN_RETAIN_COUNT)
             return cls(snap_directory, log, locks.pop_all(), retain_count, log.repairs, compression)
 

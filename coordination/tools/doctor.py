@@ -11,13 +11,13 @@ import fcntl
 import json
 import os
 import re
-import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coordination.storage.directory_lock import LOCK_FILE
+from coordination.storage.log_refusals import repair_command
 from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.tools import log_scan, words
 from coordination.tools.arguments import Parser, fail
@@ -92,7 +92,7 @@ def examine(data_dir: Path, log_dir: Path | None = None) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("files", FAIL, f"{error.filename}: {error.strerror}", "let this user read the directory")
         return
-    yield from _logs(logs, data_dir)
+    yield from _logs(logs, data_dir, logs_in)
     yield from _snapshots(snapshots)
     yield from _together(logs, snapshots)
     yield from _epochs(data_dir, logs)
@@ -218,7 +218,7 @@ def _leftovers(data_dir: Path, log_dir: Path) -> Iterator[Finding]:
                       "a server removes its own when it starts")  # fmt: skip
 
 
-def _logs(logs: list[LogReport], data_dir: Path) -> Iterator[Finding]:
+def _logs(logs: list[LogReport], data_dir: Path, log_dir: Path) -> Iterator[Finding]:
     if not logs:
         yield Finding("logs", OK, "there is no log file")
         return
@@ -230,8 +230,8 @@ def _logs(logs: list[LogReport], data_dir: Path) -> Iterator[Finding]:
         if report.end == log_scan.DAMAGED:
             bad = True
             yield Finding("logs", FAIL, f"damaged, {where}",
-                          "restore the file from a copy or another member; else coordination log truncate "
-                          f"--after 0x{report.sound_to_zxid:x} {shlex.quote(str(data_dir))}")  # fmt: skip
+                          "restore the file from a copy or another member; else "
+                          + repair_command(report.sound_to_zxid, data_dir, log_dir))  # fmt: skip
         elif report.end == log_scan.TORN and newest:
             yield Finding("logs", WARN, f"torn tail, {where}", "none needed: a server cuts it when it starts")
         elif report.end == log_scan.TORN:

@@ -23,6 +23,7 @@ from coordination.state import txn
 from coordination.storage.api import DirectoryLockedError, StorageError
 from coordination.storage.directory_lock import DirectoryLock
 from coordination.storage.log_format import HEADER
+from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.tools import digest_check, log_scan, words
 from coordination.tools.arguments import Parser, fail
 from coordination.tools.digest_check import DigestCheck
@@ -58,6 +59,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("-d", "--data", action="store_true", help="dump: values in full")
     parser.add_argument("--digests", action="store_true", help="dump: do not mask the hashes of digest ACLs")
     parser.add_argument("--after", metavar="ZXID", help="truncate: the last zxid that stays")
+    parser.add_argument("--log-dir", type=Path, metavar="DIR", help="truncate: dataLogDir, when the logs lie elsewhere")
     parser.add_argument("-n", "--dry-run", action="store_true", help="truncate: only say what would be done")
     parser.add_argument("-y", "--yes", action="store_true", help="truncate: do not ask")
     options = parser.parse_intermixed_args(argv)
@@ -223,12 +225,16 @@ def _truncate(options: Namespace) -> int:
     after, place = zxid_of(options.after), options.places[0]
     if not place.is_dir():
         return fail(f"{place} is no data directory", "the directory that holds version-2")
-    directory = log_scan.version_directory(place)
-    owner = directory.parent if directory != place else place
+    logs_in = options.log_dir or place
+    if not logs_in.is_dir():
+        return fail(f"{logs_in} is no directory", "the dataLogDir of zoo.cfg")
+    directories = list(dict.fromkeys(log_scan.version_directory(each.absolute()) for each in (place, logs_in)))
     with ExitStack() as held:
         if not options.dry_run:
-            held.callback(DirectoryLock(owner).release)
-        plan = _Plan.make(directory, after)
+            for each in directories:
+                owner = each.parent if each.name == VERSION_DIRECTORY else each
+                held.callback(DirectoryLock(owner).release)
+        plan = _Plan.make(directories[-1], after, directories[0])
         if not options.json:
             print(plan.text())
         if plan.fault:
@@ -241,7 +247,7 @@ def _truncate(options: Namespace) -> int:
     if options.json:
         print(json.dumps({"schema": "coordination.log_truncate/1", "done": done, **plan.fields()}))
     elif done:
-        print(f"done; what was taken away is in {plan.kept_in}")
+        print(f"done; what was taken away is in {plan.kept}")
     return words.EXIT_OK
 
 
@@ -255,6 +261,7 @@ class _Plan:
     """What truncating means for the files there are."""
 
     def __init__(self, directory: Path, after: int) -> None:
+        """`directory`: that of the logs."""
         self.directory, self.after = directory, after
         self.kept_in = directory.parent / f"truncated-after-{after:x}"
         self.fault = ""
@@ -265,13 +272,13 @@ class _Plan:
         self.txns = 0
 
     @classmethod
-    def make(cls, directory: Path, after: int) -> "_Plan":
+    def make(cls, directory: Path, after: int, snapshots_in: Path) -> "_Plan":
         plan = cls(directory, after)
         number = 1
-        while plan.kept_in.exists():
+        while plan.kept_in.exists() or (snapshots_in.parent / plan.kept_in.name).exists():
             number += 1
             plan.kept_in = directory.parent / f"truncated-after-{after:x}-{number}"
-        snapshots = [log_scan.scan_snapshot(path) for path in log_scan.snapshots_in(directory)]
+        snapshots = [log_scan.scan_snapshot(path) for path in log_scan.snapshots_in(snapshots_in)]
         # Snapshots first: one that is newer than the log would bring the forgotten txns back.
         # So would a fuzzy one that was begun before them and holds some of them.
         newer = [report for report in snapshots if report.zxid > after or report.newest_zxid > after]
@@ -311,6 +318,12 @@ class _Plan:
             self.cut, self.cut_at, self.cut_bytes = report.path, keep, report.size_bytes - keep
 
     @property
+    def kept(self) -> str:
+        """Where what is taken away goes: beside its own directory, and logs and snapshots may have two."""
+        changed = [*self.taken, *([self.cut] if self.cut else [])]
+        return " and ".join(sorted({str(path.parent.parent / self.kept_in.name) for path in changed}))
+
+    @property
     def nothing(self) -> bool:
         return not self.taken and self.cut is None
 
@@ -321,7 +334,7 @@ class _Plan:
         if self.cut is not None:
             lines.append(f"  {self.cut.name} is cut at offset {self.cut_at} ({self.cut_bytes} bytes go)")
         lines += [f"  {path.name} goes as a whole" for path in self.taken]
-        lines.append(f"  a copy of all this stays in {self.kept_in}")
+        lines.append(f"  a copy of all this stays in {self.kept}")
         return "\n".join(lines)
 
     def fields(self) -> dict[str, object]:
@@ -331,17 +344,18 @@ class _Plan:
             "cut": str(self.cut) if self.cut else None,
             "cut_at": self.cut_at,
             "taken": [str(path) for path in self.taken],
-            "kept_in": None if self.nothing else str(self.kept_in),
+            "kept_in": None if self.nothing else self.kept,
         }
 
     def carry_out(self) -> None:
         """Newest first, each step durable before the next: whatever interrupts it, what is left is a prefix."""
-        self.kept_in.mkdir(mode=0o700)
         for path in self.taken:
-            path.rename(self.kept_in / path.name)
-            _sync(self.directory, self.kept_in)
+            kept_in = self._made(path)
+            path.rename(kept_in / path.name)
+            _sync(path.parent, kept_in)
         if self.cut is None:
             return
+        self._made(self.cut)
         fresh = self.cut.with_name(f".{self.cut.name}.tmp")
         with self.cut.open("rb") as old, fresh.open("wb") as new:
             left = self.cut_at
@@ -354,6 +368,12 @@ class _Plan:
         _sync(self.kept_in)
         fresh.replace(self.cut)
         _sync(self.directory)
+
+    def _made(self, path: Path) -> Path:
+        """Where `path` goes: never to another directory, which may be on another disk."""
+        kept_in = path.parent.parent / self.kept_in.name
+        kept_in.mkdir(mode=0o700, exist_ok=True)
+        return kept_in
 
 
 def _sync(*directories: Path) -> None:

@@ -283,6 +283,31 @@ def test_what_stands_twice_can_be_cut_off_as_the_server_advises(run: Run, data: 
     assert path.read_bytes() == content
 
 
+def test_logs_and_snapshots_apart_are_cut_together(run: Run, tmp_path: Path) -> None:
+    """The logs begin late, as after a purge: without the other directory's snapshots they would hold too little."""
+    data, logs = tmp_path / "data", tmp_path / "logs"
+    version = write_log(logs, range(5, 10), range(10, 20))
+    (data / "version-2").mkdir(parents=True)
+    for zxid in (6, 12):
+        write_snapshot(data, zxid)
+    damage(version / "log.a", 16 + 13 + 30)
+    with pytest.raises(LogDamagedError) as caught:
+        TxnSnapLog.open(data, logs)
+    command = f"coordination log truncate --after 0x9 --log-dir {logs} {data}"
+    assert f"`{command}`" in str(caught.value)
+    assert command in run("doctor", data, "--log-dir", logs).out
+    lock = DirectoryLock(data)
+    assert run(*command.split()[1:], "-y").code == 4
+    lock.release()
+    assert run(*command.split()[1:], "-y").code == 0
+    assert (data / "truncated-after-9" / "snapshot.c").exists()
+    assert (logs / "truncated-after-9" / "log.a").exists()
+    store = TxnSnapLog.open(data, logs, prealloc_bytes=PREALLOC_BYTES)
+    with store.restore() as restored:
+        assert (restored.zxid, [zxid for zxid, _ in restored.txns()]) == (6, [7, 8, 9])
+    store.close()
+
+
 def test_truncating_takes_newer_snapshots_along(run: Run, data: Path) -> None:
     write_log(data, range(1, 10))
     write_snapshot(data, 3)
