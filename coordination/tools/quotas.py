@@ -140,8 +140,9 @@ def _list_quota(call: Call) -> None:
 def _del_quota(call: Call) -> None:
     path, client = call.path, call.client
     limit_path = _limit_path(path)
-    call.out.put(path=path)
-    if client.exists(limit_path) is None:
+    there = client.exists(limit_path) is not None
+    call.out.put(path=path, existed=there)
+    if not there:
         call.out.line(f"Quota does not exist for {path}")
         return
     lifted = [key for option, (key, _, _) in _LIMITS.items() if call.has(option)]
