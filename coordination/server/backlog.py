@@ -8,6 +8,7 @@ Sends nothing and closes nobody.  Answers to the outgoing buffers of ZooKeeper's
 (2) One that lets OUTPUT_BYTES_MAX pile up behind what it was being sent is too slow: a single answer may be larger.
 (3) All that is held is at most UNSENT_BYTES_MAX: whoever keeps his waiting longest goes.
 (4) Who does not take its last answer within FAREWELL_MS goes without it.
+(5) Keeping one more event costs the same however many are kept.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ class Backlog:
         """Its socket did not take `rest`; what stands in its output comes behind that."""
         out = client.connection.out
         if out:
-            client.behind.append(b"".join(out))
+            client.behind += b"".join(out)
             out.clear()
         self._hold(client, rest)
         if client.connection.closing:
@@ -59,7 +60,7 @@ class Backlog:
 
     def _hold(self, client: Client, rest: bytes) -> None:
         client.unsent = rest
-        held_bytes = len(rest) + sum(map(len, client.behind))
+        held_bytes = len(rest) + len(client.behind)
         self._held_bytes += held_bytes - client.held_bytes
         client.held_bytes = held_bytes
         if held_bytes:

@@ -72,7 +72,7 @@ class Client:
         self.port = port
         self.connection = connection
         self.unsent = b""  # what its socket is being sent
-        self.behind: list[bytes] = []  # and what follows that
+        self.behind = bytearray()  # and what follows that
         self.held_bytes = 0  # in both
         self.reading = True
         self.resting = False  # others come first

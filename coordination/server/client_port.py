@@ -299,7 +299,7 @@ class ClientPort:
                 self._keep_unsent(client, data[sent:])
                 return
             if client.behind:
-                out[:0] = client.behind
+                out.insert(0, bytes(client.behind))
                 client.behind.clear()
             if not out and connection.stalled and not connection.waiting and not client.resting:
                 begin = time.perf_counter_ns()
