@@ -21,7 +21,7 @@ COMMANDS = {
 }
 
 EXIT_NO_ROOM = 7  # words.EXIT_ENVIRONMENT, which is not imported here: the command's own help starts without it
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def run(name: str, argv: list[str]) -> int:
@@ -47,7 +47,7 @@ def run(name: str, argv: list[str]) -> int:
         _write_no_more()
         return 0
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in (*NO_ROOM, errno.EIO):
             raise
         _write_no_more()
         sys.stderr.write(f"error: the output could not be written: {error.strerror}\n  try: free some space: df .\n")

@@ -26,6 +26,7 @@ from coordination.storage.log_format import HEADER
 from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.tools import digest_check, log_scan, words
 from coordination.tools.arguments import Parser, fail
+from coordination.tools.commands import NO_ROOM
 from coordination.tools.digest_check import DigestCheck
 from coordination.tools.log_scan import LogReport
 from coordination.tools.txn_text import Show, paths_of, txn_json, txn_line
@@ -72,6 +73,8 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (StorageError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise  # nothing was found wrong with a log
         return fail(str(error), "coordination log --help", words.EXIT_UNSOUND, options.json)
 
 

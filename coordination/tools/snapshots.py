@@ -23,6 +23,7 @@ from coordination.storage.snapshot import Snapshot
 from coordination.storage.snapshot_format import OPEN_ACL_ID, AclEntry, PersistedStat, SnapshotNode
 from coordination.tools import log_scan, words
 from coordination.tools.arguments import Parser, fail
+from coordination.tools.commands import NO_ROOM
 from coordination.tools.log_scan import SnapshotReport
 from coordination.tools.txn_text import Show, acl_text, masked
 from coordination.wire.opcodes import PERM_ALL
@@ -72,6 +73,8 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         raise
     except (StorageError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise  # nothing was found wrong with a snapshot
         return fail(str(error), "coordination snapshot verify DATADIR", words.EXIT_UNSOUND, options.json)
 
 

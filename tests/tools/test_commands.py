@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from coordination.storage import TxnSnapLog
 from coordination.testing import server
 from coordination.tools import commands, four_letter_words
+from coordination.wire import opcodes
 
 from .conftest import Run
 
@@ -127,6 +130,19 @@ def test_starting_stays_cheap(statement: str, unwanted: tuple[str, ...]) -> None
     code = f"{statement}, sys; print([each for each in {unwanted!r} if each in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("what", ["log", "snapshot"])
+def test_a_full_disk_is_no_damage(what: str, tmp_path: Path) -> None:
+    """Exit code 6 would tell a script that its logs or snapshots are not sound."""
+    store = TxnSnapLog.open(tmp_path)
+    store.begin_snapshot(0, {}, {}, [("/", b"", -1, (0,) * 9)]).write_all()
+    store.log.append([bytes(12) + (1).to_bytes(8) + bytes(8) + opcodes.CLOSE_SESSION.to_bytes(4, signed=True)])
+    store.close()
+    command = [sys.executable, "-m", "coordination", what, "verify", str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False).returncode == 7
 
 
 def test_output_that_cannot_be_written() -> None:
