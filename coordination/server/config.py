@@ -129,7 +129,8 @@ def build(
     reader = ConfigReader(merged)
     reader.has("dynamicConfigFile")
     _alone(merged)
-    tick_ms = options.get("tick_time_ms") or reader.integer("tickTime", 2000, at_least=1)
+    # A zoo.cfg without it means ZooKeeper's default; 2000 is what its sample file has.
+    tick_ms = options.get("tick_time_ms") or reader.integer("tickTime", 3000 if zoo_cfg else 2000, at_least=1)
     least = reader.integer("minSessionTimeout", -1, at_least=-1)
     most = reader.integer("maxSessionTimeout", -1, at_least=-1)
     least = options.get("min_session_timeout_ms") or (2 * tick_ms if least == -1 else least)

@@ -22,6 +22,12 @@ def test_a_zoo_cfg() -> None:
     assert config.ignored == ()
 
 
+def test_a_zoo_cfg_without_a_tick_has_zookeepers() -> None:
+    config = build({"clientPort": "2182"}, {}, IN_MEMORY)
+    assert (config.pipeline.tick_time_ms, config.pipeline.max_session_timeout_ms) == (3000, 60_000)
+    assert build({}, {}, IN_MEMORY).pipeline.tick_time_ms == 2000
+
+
 def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
     config = build(
         {"clientPort": "1", "jute.maxbuffer": "1000", "4lw.commands.whitelist": "srvr", "dataDir": "/d"},
