@@ -132,6 +132,8 @@ class Prep:
         }
         self._by_path: dict[str, Outstanding] = {}
         self._queue: deque[Outstanding] = deque()
+        self._owned: dict[int, dict[str, Outstanding]] = {}
+        """By owner: znodes planted by what is under way; those that are gone again are among them."""
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -143,6 +145,8 @@ class Prep:
             change = queue.popleft()
             if self._by_path.get(change.path) is change:
                 del self._by_path[change.path]
+            if change.exists and change.owner:
+                self._disown(change)
 
     def _check_quota(self, path: str, count: int, size: int) -> None:
         """`QuotaExceededError` if a hard limit does not allow this growth; a soft one is reported.
@@ -183,6 +187,17 @@ class Prep:
         self._by_path[path] = change
         self._queue.append(change)
         return change
+
+    def _own(self, change: Outstanding) -> None:
+        self._owned.setdefault(change.owner, {})[change.path] = change
+
+    def _disown(self, change: Outstanding) -> None:
+        """It is in the tree now, or never will be."""
+        owned = self._owned.get(change.owner)
+        if owned is not None and owned.get(change.path) is change:
+            del owned[change.path]
+            if not owned:
+                del self._owned[change.owner]
 
     # --- deciding
 
@@ -268,6 +283,8 @@ class Prep:
         new.version = new.creations = new.aversion = new.child_count = 0
         new.owner = owner
         new.acl = acl
+        if owner:
+            self._own(new)
 
     def delete(self, request: Delete, session_id: int, zxid: int, identities: Identities) -> DeleteTxn:
         path = request.path
@@ -305,17 +322,14 @@ class Prep:
 
     def close_session(self, session_id: int, zxid: int) -> CloseSessionTxn:
         """Names every ephemeral of the session, those still under way too."""
-        paths = dict(self._tree.ephemerals.get(session_id, {}))
-        for change in self._queue:
-            if not change.exists:
-                paths.pop(change.path, None)
-            elif change.owner == session_id:
-                paths[change.path] = None
+        candidates = dict.fromkeys(self._tree.ephemerals.get(session_id, ()))
+        candidates |= dict.fromkeys(self._owned.get(session_id, ()))
+        paths = [path for path in candidates if (node := self._find(path)) is not None and node.owner == session_id]
         for path in paths:
             parent_path = parent_of(path)
             self._change(zxid, parent_path, self._get(parent_path)).child_count -= 1
             self._change(zxid, path, None)
-        return CloseSessionTxn(list(paths))
+        return CloseSessionTxn(paths)
 
     def reconfig(self, request: Reconfig, session_id: int, zxid: int, identities: Identities) -> TxnBody:
         if self._reconfig_enabled:
@@ -340,12 +354,18 @@ class Prep:
 
     def _roll_back(self, mark: int) -> None:
         """Take back the changes behind `mark`; a path gets back the latest change before it, if one is left."""
-        undone = {self._queue.pop().path for _ in range(len(self._queue) - mark)}
-        for path in undone:
+        undone = [self._queue.pop() for _ in range(len(self._queue) - mark)]
+        paths = {change.path for change in undone}
+        for path in paths:
             del self._by_path[path]
+        for change in undone:
+            if change.exists and change.owner:
+                self._disown(change)
         for change in self._queue:
-            if change.path in undone:
+            if change.path in paths:
                 self._by_path[change.path] = change
+                if change.exists and change.owner:
+                    self._own(change)
 
 
 def next_version(current: int, expected: int, path: str) -> int:

@@ -4,7 +4,10 @@ Hypothesis draws operations; each is decided by prep and, sometimes later, appli
 whether the ones before it were applied or are still under way.
 """
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Never
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from coordination.auth.settings import AuthSettings
 from coordination.errors import KeeperError
 from coordination.state.data_tree import DataTree
-from coordination.state.prep import Prep, next_version
+from coordination.state.prep import Outstanding, Prep, next_version
 from coordination.state.tree_digest import DIGEST_VERSION, TreeDigest, digest_of
 from coordination.state.txn import ErrorTxn, TxnBody, TxnHeader, decode_entry, encode
 from coordination.state.znode import kind_of, owner_of_ttl, ttl_of_owner
@@ -164,6 +167,7 @@ class TreeAgainstADict(RuleBasedStateMachine):
         if self.under_way:
             return
         assert len(self.prep) == 0
+        assert not self.prep._owned
         found = {path: node for path, node in self.tree.nodes.items() if not path.startswith("/zookeeper")}
         assert set(found) == set(self.model)
         for path, twin in self.model.items():
@@ -269,3 +273,17 @@ def test_versions_skip_minus_one() -> None:
     """ZOOKEEPER-4743: -1 means `any`, so it is never a version."""
     assert next_version(0x7FFFFFFF, -1, "/a") == -0x80000000
     assert next_version(-2, -1, "/a") == 0
+
+
+def test_the_end_of_a_session_does_not_look_through_all_that_is_under_way() -> None:
+    """Ten thousand may end in one batch, and everything they end is under way with them."""
+
+    class NotWalked(deque[Outstanding]):
+        def __iter__(self) -> Iterator[Never]:
+            raise AssertionError("looked through")
+
+    prep = Prep(DataTree(), AuthSettings().access_control())
+    prep._queue = NotWalked()
+    for zxid, path in enumerate(("/kept", "/mine", "/mine too"), 1):
+        prep.create(Create(1, opcodes.CREATE, path, b"", OPEN_ACL, opcodes.EPHEMERAL), 11 if zxid > 1 else 22, zxid, ())
+    assert prep.close_session(11, 4).paths == ["/mine", "/mine too"]
