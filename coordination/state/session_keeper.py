@@ -129,7 +129,12 @@ class SessionKeeper:
 
     def expire(self) -> None:
         """End the sessions nobody has heard of for longer than their timeout."""
-        for session in self._sessions.expired(self._clock.now_ms):
+        ephemerals = self._tree.ephemerals
+
+        def burden(session: Session) -> int:
+            return len(ephemerals.get(session.id, ())) // 2
+
+        for session in self._sessions.expired(self._clock.now_ms, burden):
             self._counters.sessions_expired += 1
             self._outbox.tell("session_expired", session_id=session.id, timeout_ms=session.timeout_ms)
             self._propose_close(None, session, 0)

@@ -10,7 +10,7 @@ from coordination.state.connection import Connection
 from coordination.state.connection_throttle import ThrottleSettings
 from coordination.state.pipeline import Pipeline
 from coordination.state.ready import Settings
-from coordination.state.sessions import password_of
+from coordination.state.sessions import LOOKED_AT_MAX, password_of
 from coordination.wire import opcodes, requests
 from coordination.wire.jute import unpack_int
 from coordination.wire.records import OPEN_ACL, Acl, ConnectRequest, ConnectResponse, decode_connect_response
@@ -279,6 +279,21 @@ def test_expiry_deletes_ephemerals_and_closes_the_connection(machine: Machine) -
     assert "session_expired" in machine.facts
     late = machine.client(session_id=client.session_id, password=password_of(client.session_id))
     assert late.welcome == ConnectResponse(0, 0, 0, bytes(16), False)
+
+
+def test_sessions_with_many_ephemerals_end_in_turns(machine: Machine) -> None:
+    for number in range(3):
+        client = machine.client(timeout_ms=1000)
+        for n in range(2 * LOOKED_AT_MAX):
+            client.send(create(f"/{number}-{n}", opcodes.EPHEMERAL))
+        machine.persist()
+    machine.advance(1020)
+    left = []
+    while machine.pipeline.sessions:
+        machine.tick(0)
+        machine.persist()
+        left.append(len(machine.pipeline.sessions))
+    assert left == [2, 1, 0]
 
 
 def test_pings_keep_a_session(machine: Machine) -> None:

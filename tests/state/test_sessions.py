@@ -61,6 +61,16 @@ def test_a_session_that_was_attached_often_is_looked_at_once() -> None:
     assert table.next_deadline() is None
 
 
+def test_those_that_leave_much_behind_take_turns_too() -> None:
+    table = SessionTable(1)
+    sessions = [table.track(i, 1000, 0) for i in range(1, 6)]
+    behind = {1: 0, 2: LOOKED_AT_MAX, 3: 10 * LOOKED_AT_MAX, 4: 1, 5: 1}
+    looks = []
+    while table.next_deadline() is not None:
+        looks.append(table.expired(1000, lambda session: behind[session.id]))
+    assert looks == [sessions[:2], sessions[2:3], sessions[3:]]
+
+
 def test_many_that_come_due_at_once_take_turns() -> None:
     """Whoever ends them is back among the others in between."""
     table = SessionTable(1)
