@@ -343,9 +343,10 @@ def test_truncating_what_could_not_start_again_is_refused(run: Run, data: Path) 
 def test_truncating_what_a_server_uses_is_refused(run: Run, data: Path) -> None:
     write_log(data, range(1, 10))
     lock = DirectoryLock(data)
-    ran = run("log", "truncate", "--after", "6", "-y", data)
-    assert ran.code == 4
-    assert f"process {os.getpid()}" in ran.err
+    for named in (data, data / "version-2"):
+        ran = run("log", "truncate", "--after", "6", "-y", named)
+        assert ran.code == 4
+        assert f"process {os.getpid()}" in ran.err
     lock.release()
 
 
