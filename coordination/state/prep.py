@@ -132,6 +132,8 @@ class Prep:
         }
         self._by_path: dict[str, Outstanding] = {}
         self._queue: deque[Outstanding] = deque()
+        self._replaced: dict[str, Outstanding | None] | None = None
+        """In a multi: what stood in `_by_path` before it."""
         self._owned: dict[int, dict[str, Outstanding]] = {}
         """By owner: znodes planted by what is under way; those that are gone again are among them."""
 
@@ -184,6 +186,8 @@ class Prep:
 
     def _change(self, zxid: int, path: str, like: Node | Outstanding | None) -> Outstanding:
         change = Outstanding(zxid, path, like)
+        if self._replaced is not None:
+            self._replaced.setdefault(path, self._by_path.get(path))
         self._by_path[path] = change
         self._queue.append(change)
         return change
@@ -338,34 +342,36 @@ class Prep:
 
     def multi(self, request: Multi, session_id: int, zxid: int, identities: Identities) -> MultiTxn:
         """All parts or none.  A refused multi is a txn of errors: 0 before the culprit, its code, -2 after it."""
-        mark = len(self._queue)
+        replaced = self._replaced = {}
         parts: list[tuple[int, TxnBody]] = []
         for operation in request.operations:
             try:
                 parts.append((operation.opcode, self.decide(operation, session_id, zxid, identities)))
             except KeeperError as error:
-                self._roll_back(mark)
+                self._replaced = None
+                self._roll_back(zxid, replaced)
                 if isinstance(error, MarshallingError):
                     raise  # in ZooKeeper no answer of the part, but an exception: the multi as a whole is refused
                 after = len(request.operations) - len(parts) - 1
                 codes = [0] * len(parts) + [error.code] + [RuntimeInconsistencyError.code] * after
                 return MultiTxn([(opcodes.ERROR, ErrorTxn(code)) for code in codes])
+        self._replaced = None
         return MultiTxn(parts)
 
-    def _roll_back(self, mark: int) -> None:
-        """Take back the changes behind `mark`; a path gets back the latest change before it, if one is left."""
-        undone = [self._queue.pop() for _ in range(len(self._queue) - mark)]
-        paths = {change.path for change in undone}
-        for path in paths:
-            del self._by_path[path]
-        for change in undone:
+    def _roll_back(self, zxid: int, replaced: dict[str, Outstanding | None]) -> None:
+        """Take back the changes of `zxid`, the latest ones; each path gets back what it had, if anything."""
+        queue = self._queue
+        while queue and queue[-1].zxid == zxid:
+            change = queue.pop()
             if change.exists and change.owner:
                 self._disown(change)
-        for change in self._queue:
-            if change.path in paths:
-                self._by_path[change.path] = change
-                if change.exists and change.owner:
-                    self._own(change)
+        for path, before in replaced.items():
+            if before is None:
+                del self._by_path[path]
+                continue
+            self._by_path[path] = before
+            if before.exists and before.owner:
+                self._own(before)
 
 
 def next_version(current: int, expected: int, path: str) -> int:

@@ -275,15 +275,19 @@ def test_versions_skip_minus_one() -> None:
     assert next_version(-2, -1, "/a") == 0
 
 
-def test_the_end_of_a_session_does_not_look_through_all_that_is_under_way() -> None:
-    """Ten thousand may end in one batch, and everything they end is under way with them."""
+class NotWalked(deque[Outstanding]):
+    def __iter__(self) -> Iterator[Never]:
+        raise AssertionError("looked through")
 
-    class NotWalked(deque[Outstanding]):
-        def __iter__(self) -> Iterator[Never]:
-            raise AssertionError("looked through")
 
+def test_nothing_looks_through_all_that_is_under_way() -> None:
+    """Ten thousand sessions may end in one batch, and everything they end is under way with them; or as many multis may
+    be refused.
+    """
     prep = Prep(DataTree(), AuthSettings().access_control())
     prep._queue = NotWalked()
     for zxid, path in enumerate(("/kept", "/mine", "/mine too"), 1):
         prep.create(Create(1, opcodes.CREATE, path, b"", OPEN_ACL, opcodes.EPHEMERAL), 11 if zxid > 1 else 22, zxid, ())
-    assert prep.close_session(11, 4).paths == ["/mine", "/mine too"]
+    refused = prep.multi(Multi(1, [Delete(1, "/mine", -1), Delete(1, "/none", -1)]), 11, 4, ())
+    assert [opcode for opcode, _ in refused.parts] == [opcodes.ERROR] * 2
+    assert prep.close_session(11, 5).paths == ["/mine", "/mine too"]
