@@ -115,7 +115,7 @@ _ADVICE: dict[type[KeeperError], str] = {
     errors.SessionExpiredError: "the server gave the session up, its ephemeral znodes are gone; a new one: connect",
     errors.QuotaExceededError: "the limits: listquota {path} (or a parent of it)",
     errors.NoWatcherError: "removewatches takes back only watches this session has set",
-    errors.UnimplementedError: "this server does not do that (TTL znodes need extendedTypesEnabled=true, reconfig an ensemble)",
+    errors.UnimplementedError: "not done here (TTL znodes need extendedTypesEnabled=true, reconfig an ensemble)",
     errors.NotReadOnlyCallError: "this server has no quorum and only reads",
     errors.ThrottledOpError: "it was not executed; try again",
 }
