@@ -138,6 +138,7 @@ class ClientPort:
         """Rounds until nothing is ready (then True), or it is time to let other tasks run."""
         poll, counters = self._poller.ready, self.pipeline.counters
         begin = round_began = time.monotonic()
+        done = True
         while (ready := poll()) or self._has_more:
             reads_before = counters.reads
             self._set_clock()
@@ -154,11 +155,11 @@ class ClientPort:
             if took_ms:
                 self.pipeline.answered_late(took_ms, counters.reads - reads_before, dirty)
             if now - begin > ROUNDS_MS / 1000:
-                self._plan()
-                return False
+                done = False
+                break
             round_began = now
         self._plan()
-        return True
+        return done
 
     def _serve_ready(self, ready: list[tuple[int, int]]) -> None:
         clients = self._clients

@@ -348,7 +348,6 @@ class Prep:
             try:
                 parts.append((operation.opcode, self.decide(operation, session_id, zxid, identities)))
             except KeeperError as error:
-                self._replaced = None
                 self._roll_back(zxid, replaced)
                 if isinstance(error, MarshallingError):
                     raise  # in ZooKeeper no answer of the part, but an exception: the multi as a whole is refused
@@ -360,6 +359,7 @@ class Prep:
 
     def _roll_back(self, zxid: int, replaced: dict[str, Outstanding | None]) -> None:
         """Take back the changes of `zxid`, the latest ones; each path gets back what it had, if anything."""
+        self._replaced = None
         queue = self._queue
         while queue and queue[-1].zxid == zxid:
             change = queue.pop()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coordination.storage.api import LogDamagedError
 from coordination.storage.log_format import HEADER, Buffer, End
+from coordination.storage.log_names import sound_to
 
 
 def repair_command(after_zxid: int, data_dir: Path, log_dir: Path) -> str:
@@ -22,8 +23,7 @@ def damaged(path: Path, end: End, behind: tuple[int, int] | None, data_dir: Path
     record was whole.
     """
     offset, zxid = behind or (0, 0)
-    # A file is named for its first record: where that is the bad one, the files before it hold what is older.
-    last_zxid = end.last_zxid or int(path.name.removeprefix("log."), 16) - 1
+    last_zxid = sound_to(path, end.last_zxid)
     fault = end.fault or "zeros end the log, but records follow them"
     if behind is None:
         where = "no crash leaves a record so: it was written whole and has changed since"

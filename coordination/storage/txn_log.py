@@ -24,7 +24,6 @@ operator decides; the message says how.
 
 import errno
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +50,7 @@ from coordination.storage.log_format import (
     records,
     was_whole,
 )
+from coordination.storage.log_names import log_files
 from coordination.storage.log_refusals import backwards, damaged, missing_file, not_a_log
 
 VERSION_DIRECTORY = "version-2"
@@ -59,7 +59,6 @@ DEFAULT_PREALLOC_BYTES = 64 << 20
 _PADDING_RESERVE_BYTES = 4096
 # The next file before it has its name: allocated and synced, so that beginning it costs the writers no 8 ms.
 _PREPARED_NAME = ".log.next.tmp"
-_LOG_NAME = re.compile(r"log\.([0-9a-f]{1,16})")
 
 _datasync = getattr(os, "fdatasync", os.fsync)
 
@@ -114,8 +113,7 @@ class TxnLog:
 
     def files(self) -> list[tuple[int, Path]]:
         """(zxid in the name, path) of every log file, oldest first."""
-        named = ((_LOG_NAME.fullmatch(path.name), path) for path in self.directory.iterdir())
-        return sorted((int(match[1], 16), path) for match, path in named if match)
+        return log_files(self.directory)
 
     def read(self, after_zxid: int = 0) -> Iterator[tuple[int, bytes]]:
         """(zxid, payload) of every record with zxid > after_zxid, in order; a TxnDigest behind the record stays in the

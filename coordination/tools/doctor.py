@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coordination.storage.directory_lock import LOCK_FILE
+from coordination.storage.log_names import zxid_in_name
 from coordination.storage.log_refusals import repair_command
 from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.tools import log_scan, words
@@ -247,8 +248,8 @@ def _logs(logs: list[LogReport], data_dir: Path, log_dir: Path) -> Iterator[Find
             bad = True
             text = f"{report.path.name}: {each} (its checksum holds: written by a newer or another program?)"
             yield Finding("logs", FAIL, text, f"coordination log dump {report.path}")
-        expected = int(report.path.name[4:], 16)
-        if report.txns and report.first_zxid != expected:
+        expected = zxid_in_name(report.path)
+        if expected is not None and report.txns and report.first_zxid != expected:
             text = f"{report.path.name} begins with zxid 0x{report.first_zxid:x}, its name says 0x{expected:x}"
             yield Finding("logs", WARN, text, "was it renamed?")
     if not bad:

@@ -19,13 +19,13 @@ from pathlib import Path
 from coordination.errors import RemoteProtocolError
 from coordination.state import txn
 from coordination.state.tree_digest import ZxidDigest, digest_stat, znode_digest
+from coordination.storage import log_names
 from coordination.storage.api import StorageError
 from coordination.storage.log_format import HEADER, Buffer, End, find_record, records, was_whole
 from coordination.storage.snapshot import Snapshot, snapshot_files
 from coordination.storage.txn_log import VERSION_DIRECTORY
 
 CLEAN, TORN, DAMAGED = "clean", "torn", "damaged"
-_LOG_NAME = re.compile(r"log\.([0-9a-f]{1,16})")
 
 
 @dataclass(slots=True)
@@ -49,8 +49,8 @@ class LogReport:
 
     @property
     def sound_to_zxid(self) -> int:
-        """Where to cut if the rest cannot be kept: a file is named for its first txn, older ones are in others."""
-        return self.last_zxid or int(self.path.name.removeprefix("log."), 16) - 1
+        """Where to cut if the rest cannot be kept."""
+        return log_names.sound_to(self.path, self.last_zxid)
 
     def fields(self) -> dict[str, object]:
         return {
@@ -108,9 +108,7 @@ def log_files(given: Path) -> list[Path]:
     """The file named, or every log file of a data directory, oldest first."""
     if given.is_file():
         return [given]
-    directory = version_directory(given)
-    named = ((_LOG_NAME.fullmatch(path.name), path) for path in directory.iterdir())
-    return [path for _, path in sorted((int(match[1], 16), path) for match, path in named if match)]
+    return [path for _, path in log_names.log_files(version_directory(given))]
 
 
 def snapshots_in(given: Path) -> list[Path]:

@@ -11,7 +11,6 @@ Answers to TxnLogToolkit (dump, chop).
 
 import json
 import os
-import shlex
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
@@ -23,6 +22,7 @@ from coordination.state import txn
 from coordination.storage.api import DirectoryLockedError, StorageError
 from coordination.storage.directory_lock import DirectoryLock
 from coordination.storage.log_format import HEADER
+from coordination.storage.log_refusals import repair_command
 from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.tools import digest_check, log_scan, words
 from coordination.tools.arguments import Parser, fail
@@ -143,7 +143,8 @@ def _dump_one(payload: bytes, session: int | None, options: Namespace, show: Sho
 
 def _complain(report: LogReport) -> int:
     where = (
-        f"{report.path} is {report.end} at offset {report.offset}, after zxid 0x{report.last_zxid:x}: {report.fault}"
+        f"{report.path} is {report.end} at offset {report.offset}, "
+        f"after zxid 0x{report.sound_to_zxid:x}: {report.fault}"
     )
     if report.end == log_scan.TORN:
         sys.stderr.write(
@@ -151,11 +152,13 @@ def _complain(report: LogReport) -> int:
         )
         return words.EXIT_OK
     behind = f"; good txns go on at 0x{report.resumes_zxid:x}" if report.resumes_zxid else ""
-    directory = shlex.quote(str(report.path.parent.parent))
+    log_dir = report.path.absolute().parent.parent
+    # Logs without snapshots beside them: those lie in another directory, and are cut together with them.
+    data_dir = log_dir if log_scan.snapshots_in(report.path.parent) else Path("DATADIR")
     return fail(
         where + behind,
-        f"a copy of the file from a backup or another member; else: "
-        f"coordination log truncate --after 0x{report.last_zxid:x} {directory}",
+        "a copy of the file from a backup or another member; else: "
+        + repair_command(report.sound_to_zxid, data_dir, log_dir),
         words.EXIT_UNSOUND,
     )
 

@@ -264,6 +264,10 @@ def test_damage_can_be_cut_off_as_the_server_advises(run: Run, data: Path) -> No
     with pytest.raises(LogDamagedError, match="coordination log truncate --after 0x9 "):
         TxnLog.open(data, prealloc_bytes=PREALLOC_BYTES)
     assert "coordination log truncate --after 0x9 " in run("doctor", data).out
+    assert f"coordination log truncate --after 0x9 --log-dir {data} DATADIR\n" in run("log", "verify", data).err
+    write_snapshot(data, 4)
+    for verb in ("verify", "dump"):
+        assert f"coordination log truncate --after 0x9 {data}\n" in run("log", verb, data).err
     assert run("log", "truncate", "--after", "0xf", "-y", data).code == 4
     assert run("log", "truncate", "--after", "0x9", "-y", data).code == 0
     log = TxnLog.open(data, prealloc_bytes=PREALLOC_BYTES)
