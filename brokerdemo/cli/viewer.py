@@ -141,13 +141,15 @@ def _signals() -> Iterator[int]:
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
 
-    def note(signum: int, frame: FrameType | None) -> None:
-        os.write(write_fd, b"!")
+    def ignore(signum: int, frame: FrameType | None) -> None:
+        """The byte is written by then: one that came just before select would wait for select to end."""
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    wake_before = signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
     try:
         yield read_fd
     finally:
+        signal.set_wakeup_fd(wake_before)
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(read_fd)
