@@ -139,8 +139,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(shared: Cluster) -> Cluster:
-    """The shared cluster, whole: every broker lives and is in sync."""
+    """The shared cluster, whole: every broker lives, is in sync, and leads again what it is the first replica of."""
     found = shared.call("status")
     if dead := [b["id"] for b in found["brokers"] if b["state"] != "live"]:
         shared.call("restart", targets=dead)
+    # Leadership comes back a moment after the last follower is in sync: a test's "before" must not fall between.
+    since = shared.call("events")["last_seq"]
+    for topic in shared.call("status")["topics"]:
+        for one in topic["partitions"]:
+            if one["leader"] != (preferred := one["replicas"][0]):
+                where = {"topic": topic["name"], "partition": one["partition"]}
+                shared.call("await", event={"event": "leader_started", "broker": preferred, **where}, since=since)
     return shared
