@@ -73,11 +73,12 @@ def _serve(options: argparse.Namespace) -> int:
         zoo_cfg = read(options.config) if options.config else {}
         dynamic_file = zoo_cfg.get("dynamicConfigFile")
         dynamic = read(Path(dynamic_file)) if dynamic_file else None
+        my_id = _my_id(zoo_cfg.get("dataDir"))
         properties = read(options.props) if options.props else {}
         login = "java.security.auth.login.config"
         jaas_file = properties.get(login) or properties.get("-D" + login)
         jaas_text = Path(jaas_file).read_text() if jaas_file else None
-        config = build(zoo_cfg, properties, given, jaas_text=jaas_text, dynamic=dynamic, places=places)
+        config = build(zoo_cfg, properties, given, jaas_text=jaas_text, dynamic=dynamic, my_id=my_id, places=places)
     except (OSError, UnicodeDecodeError) as error:
         print(f"Cannot read the settings: {error}. Check the paths given, and those inside the files.", file=sys.stderr)
         return EXIT_USAGE
@@ -93,6 +94,12 @@ def _serve(options: argparse.Namespace) -> int:
         print(f"Cannot use the settings: {error.located(places)}", file=sys.stderr)
         return EXIT_USAGE
     return run(config, ready_fd=options.ready_fd, journal=journal)
+
+
+def _my_id(data_dir: str | None) -> str | None:
+    """The first line of the file by which a member of an ensemble knows itself; None: there is none."""
+    file = None if data_dir is None else Path(data_dir, "myid")
+    return file.read_text().partition("\n")[0].rstrip("\r") if file is not None and file.is_file() else None
 
 
 def preload() -> None:

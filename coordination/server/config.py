@@ -17,6 +17,7 @@ from typing import Any
 
 from coordination.auth import settings as auth_settings
 from coordination.server import config_keys, tls
+from coordination.server.config_members import ClientAddress, lone_client_address
 from coordination.server.config_reader import JAVA_INT_MAX, ConfigError, ConfigReader
 from coordination.server.operator_settings import (
     PROMETHEUS,
@@ -116,19 +117,28 @@ def build(
     *,
     jaas_text: str | None = None,
     dynamic: Mapping[str, str] | None = None,
+    my_id: str | None = None,
     places: Mapping[str, str] | None = None,
 ) -> Config:
     """Put the three together; options that are None were not given.  ConfigError names key and value.
 
     `jaas_text`: what the file says that the property `java.security.auth.login.config` names.
-    `dynamic`: what the file says that `dynamicConfigFile` names.  `places`: where each key stands, for complaints.
+    `dynamic`: what the file says that `dynamicConfigFile` names.  `my_id`: the first line of dataDir's file `myid`.
+    `places`: where each key stands, for complaints.
     """
     properties = {key.removeprefix("-D"): value for key, value in properties.items()}
-    merged = {**zoo_cfg, **(dynamic or {})}
-    merged.update((key.removeprefix("zookeeper."), value) for key, value in properties.items())
+    named = {key.removeprefix("zookeeper."): value for key, value in properties.items()}
+    merged = {**zoo_cfg, **(dynamic or {}), **named}
     reader = ConfigReader(merged)
     reader.has("dynamicConfigFile")
-    _alone(merged)
+    address = lone_client_address(
+        {**zoo_cfg, **named},
+        dynamic,
+        my_id=my_id,
+        multi_address=named.get("multiAddress.enabled", "").lower() == "true",  # zoo.cfg's is not asked, there either
+        standalone=reader.flag("standaloneEnabled", True),
+    )
+    _take_member(merged, address)
     # A zoo.cfg without it means ZooKeeper's default; 2000 is what its sample file has.
     tick_ms = options.get("tick_time_ms") or reader.integer("tickTime", 3000 if zoo_cfg else 2000, at_least=1)
     least = reader.integer("minSessionTimeout", -1, at_least=-1)
@@ -139,10 +149,10 @@ def build(
         raise ConfigError(f"minSessionTimeout ({least} ms) is above maxSessionTimeout ({most} ms); swap or widen them.")
     secure = reader.has("secureClientPort")
     only_secure = secure and not reader.has("clientPort")
-    named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
+    all_named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
     try:
         speaks_tls = secure or reader.flag("client.portUnification", False)
-        auth = auth_settings.read(named, jaas_text=jaas_text, secure=speaks_tls)
+        auth = auth_settings.read(all_named, jaas_text=jaas_text, secure=speaks_tls)
     except auth_settings.AuthSettingsError as error:
         raise ConfigError(str(error)) from None
     audit = audit_settings(reader)
@@ -242,20 +252,14 @@ def _knows(key: str, reader: ConfigReader) -> bool:
     return key in reader.read or config_keys.is_ignored(key) or auth_settings.knows(key) or key in tls.KEYS
 
 
-def _alone(merged: dict[str, str]) -> None:
-    """Take the server.N line of a lone member out; its client address counts where clientPort does not say."""
-    members = sorted(key for key in merged if key.startswith("server."))
-    if len(members) > 1:
-        raise ConfigError(
-            f"zoo.cfg names {len(members)} members ({', '.join(members)}), and this server cannot form an "
-            "ensemble yet. Remove the server.N lines to run it alone, or use Apache ZooKeeper for an ensemble."
-        )
-    for member in members:
-        address = merged.pop(member).partition(";")[2].strip()
-        if address and "clientPort" not in merged:
-            host, _, merged["clientPort"] = address.rpartition(":")
-            if host:
-                merged.setdefault("clientPortAddress", host.strip("[]"))
+def _take_member(merged: dict[str, str], address: ClientAddress | None) -> None:
+    """Take the lone member's line out; its client address counts where clientPort does not say."""
+    for key in [key for key in merged if key.startswith("server.")]:
+        del merged[key]
+    if address is not None and "clientPort" not in merged:
+        merged["clientPort"] = str(address.port)
+        if address.host:
+            merged.setdefault("clientPortAddress", address.host)
 
 
 def _throttle(reader: ConfigReader) -> ThrottleSettings:

@@ -146,7 +146,7 @@ def test_a_complaint_names_file_and_line() -> None:
 
 
 def test_the_dynamic_file_of_a_lone_member_gives_the_client_port() -> None:
-    dynamic = parse_properties("server.1=localhost:2888:3888:participant;127.0.0.1:2190\nversion=0\n")
+    dynamic = parse_properties("server.1=localhost:2888:3888:participant;127.0.0.1:2190\n")
     config = build({"dynamicConfigFile": "/d"}, {}, IN_MEMORY, dynamic=dynamic)
     assert (config.host, config.port, config.ignored) == ("127.0.0.1", 2190, ())
     assert build({"clientPort": "2191"}, {}, IN_MEMORY, dynamic=dynamic).port == 2191
