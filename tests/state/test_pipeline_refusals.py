@@ -1,0 +1,98 @@
+"""What the pipeline refuses: the forbidden, the unknown, and what cannot be decoded; nobody else is harmed by it."""
+
+import pytest
+
+from coordination.wire import opcodes, requests
+from coordination.wire.records import Acl, ConnectRequest
+from coordination.wire.replies import ReplyHeader, frame
+from coordination.wire.requests import encode
+
+from .conftest import Machine, create, xids
+
+
+def test_acls_are_enforced_and_events_filtered(machine: Machine) -> None:
+    owner, stranger = machine.client(), machine.client()
+    assert owner.call(requests.Auth(-4, "digest", b"bob:pw"))[0].err == 0
+    secret = (Acl(31, "auth", ""),)
+    assert owner.call(create("/s", acl=secret))[0].err == 0
+    assert stranger.call(requests.GetData(1, "/s", False)).header.err == -102
+    assert stranger.call(requests.SetData(2, "/s", b"x", -1))[0].err == -102
+    assert stranger.call(create("/s/x"))[0].err == -102
+    assert stranger.call(requests.GetAcl(4, "/s"))[0].err == -102
+    assert stranger.call(requests.AddWatch(5, "/", opcodes.MODE_PERSISTENT_RECURSIVE)).header.err == 0
+    owner.call(requests.SetData(3, "/s", b"y", -1))
+    owner.call(create("/open"))
+    assert xids(stranger.received()) == ["/open"]
+
+
+@pytest.mark.parametrize("opcode", [opcodes.DELETE_CONTAINER, opcodes.CREATE_SESSION, opcodes.ERROR, 999])
+def test_internal_and_unknown_operations_are_refused_in_order(machine: Machine, opcode: int) -> None:
+    client = machine.client()
+    client.send(create("/a", xid=1))
+    raw = frame((5).to_bytes(4, "big") + opcode.to_bytes(4, "big", signed=True))
+    machine.pipeline.receive(client.connection, raw)
+    machine.persist()
+    answers = client.answers()
+    assert [(each.header.xid, each.header.err) for each in answers] == [(1, 0), (5, -6)]
+    assert answers[1].header.zxid == -1
+    assert client.connection.closing
+
+
+def test_kinds_of_watch_and_modes_that_do_not_exist_are_marshalling_errors(machine: Machine) -> None:
+    client = machine.client()
+    client.send(requests.CheckWatches(1, "/", 0), requests.RemoveWatches(2, "/", 6), requests.AddWatch(3, "/", 2))
+    assert [each.header.err for each in client.answers()] == [-5, -5, -5]
+
+
+def test_a_record_that_cannot_be_read_is_answered_and_harms_nobody(machine: Machine) -> None:
+    client = machine.client()
+    machine.pipeline.receive(client.connection, frame(bytes.fromhex("00000007000000047fffffff")))
+    assert client.answers()[0].header == ReplyHeader(7, machine.pipeline.tree.last_zxid, -5)
+    assert client.call(create("/a"))[0].err == 0
+
+
+# --- frames that cannot be
+
+
+NONSENSE = (-5).to_bytes(4, "big", signed=True)
+
+
+def test_a_frame_that_cannot_be_ends_the_connection_in_the_read_that_opened_it(machine: Machine) -> None:
+    connection = machine.pipeline.opened(1, "127.0.0.1")
+    hello = ConnectRequest(0, 0, 1000, 0, bytes(16), False)
+    machine.pipeline.receive(connection, frame(hello.encode()) + NONSENSE)
+    assert connection.closing
+    machine.persist()
+    assert "protocol_violation" in machine.facts
+    assert [each.connection for each in machine.pipeline.sessions.by_id.values()] == [None]
+
+
+def test_a_frame_that_cannot_be_ends_the_connection_behind_a_write(machine: Machine) -> None:
+    client = machine.client()
+    raw = b"".join(encode(each) for each in (requests.Exists(1, "/", False), create("/a", xid=2), requests.Ping(-2)))
+    machine.pipeline.receive(client.connection, raw + NONSENSE)
+    assert client.connection.closing
+    machine.persist()
+    assert "protocol_violation" in machine.facts
+    assert "/a" in machine.pipeline.tree.nodes
+
+
+# --- authentication that says nothing
+
+
+@pytest.mark.parametrize(("opcode", "body"), [(opcodes.AUTH, b""), (opcodes.SASL, b""), (opcodes.SASL, b"\xff" * 4)])
+def test_an_authentication_that_cannot_be_decoded_ends_the_connection_unanswered(
+    machine: Machine, opcode: int, body: bytes
+) -> None:
+    client = machine.client()
+    machine.pipeline.receive(client.connection, frame(b"\0\0\0\1" + opcode.to_bytes(4) + body))
+    assert client.answers() == []
+    assert client.connection.closing
+
+
+@pytest.mark.parametrize("scheme", ["digest", ""])
+def test_an_authentication_without_a_credential_fails(machine: Machine, scheme: str) -> None:
+    client = machine.client()
+    client.send(requests.Auth(-4, scheme, None))
+    assert [each.header.err for each in client.answers()] == [-115]
+    assert client.connection.closing
