@@ -41,6 +41,8 @@ from coordination.wire.opcodes import EVENT_CREATED, EVENT_DATA_CHANGED, EVENT_D
 from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
 
 CONFIG_PATH = "/zookeeper/config"
+CLOSED_ACL = (Acl(0, "world", "anyone"),)
+"""Of a znode whose own a fuzzy snapshot does not hold: nobody's, until the replay of its txn gives it its own."""
 SPECIAL_PATHS = frozenset(("/", "/zookeeper", QUOTA_ROOT, CONFIG_PATH))
 
 
@@ -386,7 +388,11 @@ class DataTree:
     def load(
         self, acls: Mapping[int, Sequence[tuple[int, str, str]]], nodes: Iterable[StoredNode], last_zxid: int
     ) -> None:
-        """Replace everything by what a snapshot holds; a parent comes before its children."""
+        """Replace everything by what a snapshot holds; a parent comes before its children.
+
+        A znode may have an ACL that is not in `acls`: ZooKeeper writes those of one moment, then the znodes as they
+        are by then, and loads that too (source: ReferenceCountedACLCache.addUsage).
+        """
         self.nodes.clear()
         for table in (self.ephemerals, self.containers, self.ttls):
             table.clear()
@@ -404,7 +410,7 @@ class DataTree:
             if ctime_ms == time_ms:
                 ctime_ms = time_ms
             time_ms = ctime_ms
-            acl = open_acl if acl_number == OPEN_ACL_NUMBER else use(by_number[acl_number])
+            acl = open_acl if acl_number == OPEN_ACL_NUMBER else use(by_number.get(acl_number, CLOSED_ACL))
             node = Node(data, acl, zxid, ctime_ms, owner)
             # Equal numbers are one object, as in a tree that grew: 100 bytes of each of a million.
             if mzxid != zxid:

@@ -13,15 +13,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from coordination.auth.identity import Identity
 from coordination.auth.settings import AuthSettings
 from coordination.errors import KeeperError
 from coordination.state.data_tree import DataTree
 from coordination.state.prep import Outstanding, Prep, next_version
 from coordination.state.tree_digest import DIGEST_VERSION, TreeDigest, digest_of
-from coordination.state.txn import ErrorTxn, TxnBody, TxnHeader, decode_entry, encode
+from coordination.state.txn import CreateTxn, ErrorTxn, TxnBody, TxnHeader, decode_entry, encode
 from coordination.state.znode import kind_of, owner_of_ttl, ttl_of_owner
 from coordination.wire import opcodes
-from coordination.wire.records import OPEN_ACL, STAT, Stat
+from coordination.wire.records import OPEN_ACL, STAT, Acl, Stat
 from coordination.wire.requests import CheckVersion, Create, Delete, Multi, SetData, WriteOperation
 
 NAMES = ["a", "b", "c"]
@@ -291,3 +292,16 @@ def test_nothing_looks_through_all_that_is_under_way() -> None:
     refused = prep.multi(Multi(1, [Delete(1, "/mine", -1), Delete(1, "/none", -1)]), 11, 4, ())
     assert [opcode for opcode, _ in refused.parts] == [opcodes.ERROR] * 2
     assert prep.close_session(11, 5).paths == ["/mine", "/mine too"]
+
+
+def test_a_znode_whose_acl_a_fuzzy_snapshot_does_not_hold_is_closed_until_its_txn_is_replayed() -> None:
+    mine = (Acl(31, "digest", "me:x"),)
+    stat, root = (7, 7, 1, 1, 0, 0, 0, 0, 7), (0,) * 9
+    tree = DataTree()
+    tree.load({}, [("/", b"", -1, root), ("/zookeeper", b"", -1, root), ("/late", b"v", 4, stat)], 5)
+    tree.check_invariants()
+    access = AuthSettings().access_control()
+    assert not access.allows(tree.get("/late").acl, 31, (Identity("digest", "me:x"),))
+    tree.replay(TxnHeader(11, 1, 7, 1, opcodes.CREATE), CreateTxn("/late", b"v", mine, False, 1))
+    assert tree.get("/late").acl == mine
+    tree.check_invariants()
