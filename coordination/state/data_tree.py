@@ -35,7 +35,17 @@ from coordination.state.txn import (
     TxnBody,
     TxnHeader,
 )
-from coordination.state.znode import CONTAINER, CONTAINER_OWNER, EPHEMERAL, TTL, Node, StoredNode, kind_of, owner_of_ttl
+from coordination.state.znode import (
+    CONTAINER,
+    CONTAINER_OWNER,
+    EPHEMERAL,
+    TTL,
+    Node,
+    StoredNode,
+    kind_of,
+    owner_of_ttl,
+    wrap32,
+)
 from coordination.wire import opcodes
 from coordination.wire.opcodes import EVENT_CREATED, EVENT_DATA_CHANGED, EVENT_DELETED
 from coordination.wire.records import OPEN_ACL, READ_ACL, Acl
@@ -220,7 +230,7 @@ class DataTree:
         if parent is None:
             raise NoNodeError(parent_path)
         if parent_cversion == -1:
-            parent_cversion = parent.creations + 1
+            parent_cversion = wrap32(parent.creations + 1)
         # Only ever forwards: a replayed creation must not take back what the snapshot already counts.
         if parent_cversion > parent.creations:
             parent.creations = parent_cversion

@@ -45,7 +45,7 @@ from coordination.state.txn import (
     SetDataTxn,
     TxnBody,
 )
-from coordination.state.znode import CONTAINER_OWNER, EPHEMERAL, PLAIN, TTL_MS_MAX, Node, kind_of, owner_of_ttl
+from coordination.state.znode import CONTAINER_OWNER, EPHEMERAL, PLAIN, TTL_MS_MAX, Node, kind_of, owner_of_ttl, wrap32
 from coordination.wire import opcodes
 from coordination.wire.opcodes import PERM_ADMIN, PERM_CREATE, PERM_DELETE, PERM_READ, PERM_WRITE
 from coordination.wire.records import OPEN_ACL, Acl
@@ -263,7 +263,7 @@ class Prep:
             raise NoChildrenForEphemeralsError(path)
         if self._enforce_quota and self._tree.limited.paths:
             self._check_quota(path, 1, len(request.data) if request.data else 0)
-        creations = parent.creations + 1
+        creations = wrap32(parent.creations + 1)
         ephemeral = flags in _EPHEMERAL_FLAGS
         txn: CreateTxn | CreateContainerTxn | CreateTtlTxn
         if request.opcode == opcodes.CREATE_CONTAINER:  # the opcode decides, not the flag, as in ZooKeeper

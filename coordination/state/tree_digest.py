@@ -39,7 +39,7 @@ from coordination.state.txn import (
     TxnDigest,
     TxnHeader,
 )
-from coordination.state.znode import CONTAINER_OWNER, Node, StoredStat, owner_of_ttl
+from coordination.state.znode import CONTAINER_OWNER, Node, StoredStat, owner_of_ttl, wrap32
 
 DIGEST_VERSION = 2
 HISTORY_EVERY, HISTORY_MAX = 128, 1024
@@ -272,7 +272,7 @@ class TreeDigest:
             return
         czxid, mzxid, _, ctime, mtime, version, creations, aversion, its_owner = stat
         if parent_cversion == -1:
-            parent_cversion = creations + 1
+            parent_cversion = wrap32(creations + 1)
         if parent_cversion > creations:
             after = (czxid, mzxid, zxid, ctime, mtime, version, parent_cversion, aversion, its_owner)
             self._change(zxid, parent_path, parent, parent[3], after)

@@ -85,7 +85,7 @@ class Node:
                 self.ctime_ms,
                 self.mtime_ms,
                 self.version,
-                _wrap32(self.creations * 2 - children),
+                wrap32(self.creations * 2 - children),
                 self.aversion,
                 self.owner if self.owner and kind_of(self.owner) == EPHEMERAL else 0,
                 len(self.data) if self.data else 0,
@@ -101,6 +101,6 @@ StoredNode: TypeAlias = tuple[str, bytes | None, int, StoredStat]
 """path, data, number of its ACL, stored stat: a znode as a snapshot holds it."""
 
 
-def _wrap32(number: int) -> int:
-    """A Java int: it wraps around."""
+def wrap32(number: int) -> int:
+    """A Java int: behind the largest comes the least."""
     return number if -0x80000000 <= number <= 0x7FFFFFFF else (number + 0x80000000) % (1 << 32) - 0x80000000

@@ -6,6 +6,7 @@
 import pytest
 
 from coordination.state.ready import Settings
+from coordination.state.tree_digest import digest_of
 from coordination.wire import opcodes, requests
 from coordination.wire.records import OPEN_ACL
 from coordination.wire.replies import WatcherEvent
@@ -115,3 +116,34 @@ def test_a_multi_read_sets_no_watches(machine: Machine) -> None:
     client.send(requests.SetData(3, "/a", b"", -1), requests.Delete(4, "/a", -1))
     machine.persist()
     assert xids(client.received()) == [3, 4]
+
+
+# --- counters at their end
+
+
+@pytest.mark.parametrize("digests", [False, True])
+def test_the_last_sequence_number_is_2147483647(digests: bool) -> None:
+    """Behind it the count of creations stays, and the name with it; what is still under way counts on from below."""
+    machine = Machine(Settings(min_session_timeout_ms=100, digest_enabled=digests))
+    machine.pipeline.recovered()
+    client = machine.client()
+    client.call(create("/seq"))
+    machine.pipeline.tree.nodes["/seq"].creations = 2**31 - 2
+    digest = machine.pipeline.digest
+    if digest is not None:
+        digest.loaded(machine.pipeline.tree.last_zxid, None)
+        machine.pipeline.recovered()
+
+    def sequential(*numbers: int) -> list[tuple[int, str]]:
+        client.send(*(create("/seq/s-", opcodes.PERSISTENT_SEQUENTIAL, xid) for xid in numbers))
+        machine.persist()
+        return [(each.header.err, each.body[4:].decode()) for each in client.answers()]
+
+    assert sequential(1) == [(0, "/seq/s-2147483646")]
+    assert sequential(2, 3) == [(0, "/seq/s-2147483647"), (0, "/seq/s--2147483648")]
+    assert sequential(4) == [(-110, "")]
+    node = machine.pipeline.tree.nodes["/seq"]
+    assert (node.creations, node.child_count) == (2**31 - 1, 3)
+    assert client.call(create("/seq/named")).header.err == 0
+    if digest is not None:
+        assert digest.latest().digest == digest_of(machine.pipeline.tree.nodes.items())
