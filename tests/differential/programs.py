@@ -6,7 +6,8 @@ Knows no server.
 (1) Every opcode a client may send occurs, and every part a multi may have.
 (2) What ends a connection stands at the end of its step, what ZooKeeper answers out of order (auth) in front.
 (3) Nobody writes sums of quotas: such that are no numbers end ZooKeeper.
-(4) No write stands behind a setACL in one step: ZooKeeper 3.9.5 judges it by the old ACL or the new, as it happens.
+(4) No ACL is set on what the programs share (`/`, `/zookeeper` and what is in it): the tree outlives the program.
+(5) No write stands behind a setACL in one step: ZooKeeper 3.9.5 judges it by the old ACL or the new, as it happens.
 """
 
 import random
@@ -64,6 +65,7 @@ _ODD = (
     "{top}/\ue000",
     "{top}/\ufff5",
 )
+_SHARED = frozenset(("/", *(path for path in _ODD if path.startswith("/zookeeper") and "{top}" not in path)))
 _DATA = (b"", b"v", b"value", b"x" * 100, None)
 _VERSIONS = ((-1, 12), (0, 6), (1, 4), (2, 2), (3, 1), (-2, 1), (1 << 31 - 1, 1), (-(1 << 31), 1))
 _ALICE = generate_digest(USERS[0])
@@ -203,7 +205,8 @@ class Maker:
         return requests.SetData(0, self.path(), self.data(), self.version())
 
     def _set_acl(self) -> Any:
-        return requests.SetAcl(0, self.path(), self.acl(), self.version())
+        path = self.path()
+        return requests.SetAcl(0, self.top if path in _SHARED else path, self.acl(), self.version())
 
     def _check(self) -> Any:
         return requests.CheckVersion(0, self.path(), self.version())
