@@ -1,4 +1,7 @@
-"""A server of ours for the tools' tests, and the commands as functions: what they print and their exit code."""
+"""What the tools are used on: a server of ours, and data directories, sound ones and broken ones.
+
+And the commands as functions: what they print and their exit code.
+"""
 
 import io
 import sys
@@ -9,14 +12,22 @@ from uuid import uuid4
 
 import pytest
 
+from coordination.state import txn
+from coordination.state.txn import SetDataTxn, TxnBody, TxnHeader
+from coordination.storage import SnapshotWriter, TxnLog
 from coordination.testing import server
 from coordination.tools import commands
 from coordination.tools.client import Client
 from coordination.tools.connect_string import parse
 from coordination.tools.watch_table import Event
+from coordination.wire import opcodes
 
 LINES = Path(__file__).with_name("zkcli_lines.txt")
 PROPERTIES = "zookeeper.extendedTypesEnabled=true\n"
+PREALLOC_BYTES = 1 << 16
+SESSION = 0x1000
+
+# --- a server
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +59,51 @@ class Events(list[Event]):
 
     def of_watches(self) -> list[Event]:
         return [each for each in self if each.type != -1]
+
+
+# --- a data directory
+
+
+def payload(zxid: int, body: TxnBody | None = None, type_: int = opcodes.SET_DATA) -> bytes:
+    return txn.encode(
+        TxnHeader(SESSION, zxid, zxid, 1_700_000_000_000 + zxid, type_), body or SetDataTxn("/a", b"x", 1)
+    )
+
+
+def write_log(directory: Path, *files: range) -> Path:
+    """A log of one file per range of zxids; its version-2."""
+    log = TxnLog.open(directory, prealloc_bytes=PREALLOC_BYTES)
+    for zxids in files:
+        log.append([payload(zxid) for zxid in zxids])
+        log.roll()
+    log.close()
+    return directory / "version-2"
+
+
+def write_snapshot(directory: Path, zxid: int, extra: tuple[str, ...] = ()) -> Path:
+    """A snapshot of `/`, `/a` and the `extra` paths; its file."""
+    stat = (1, 1, 5, 5, 0, 0, 0, 0, 1)
+    nodes = [("/", b"", -1, stat), *((path, b"v", 1, stat) for path in ("/a", *extra))]
+    acls = {1: [(31, "digest", "u:hash=")]}
+    version = directory / "version-2"
+    version.mkdir(parents=True, exist_ok=True)
+    return SnapshotWriter(version, zxid, {SESSION: 4000}, acls, nodes).write_all()
+
+
+def damage(path: Path, at: int, byte: int = 0x5A) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([byte]))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.mkdir(mode=0o700)
+    return path
+
+
+# --- the commands
 
 
 @dataclass(frozen=True)
