@@ -63,9 +63,10 @@ _TYPES = {
     "UID",
     "SERIALNUMBER",
 }
+# Possessive, so that a text as long as a request is looked through once, and not once from each of its blanks.
 _PART = re.compile(
-    r"""\s*([A-Za-z][A-Za-z0-9]*|(?:[Oo][Ii][Dd]\.)?[0-9]+(?:\.[0-9]+)+)\s*=\s*
-    (?: "(?:[^"\\]|\\.)*"\s* | \#(?:[0-9a-fA-F]{2})+\s* | (?:[^,;+"\\<>\#=]|\\.)(?:[^,;+"\\<>]|\\.)* | )
+    r"""\s*+([A-Za-z][A-Za-z0-9]*+|(?:[Oo][Ii][Dd]\.)?[0-9]++(?:\.[0-9]++)++)\s*+=\s*+
+    (?: "(?:[^"\\]|\\.)*+"\s*+ | \#(?:[0-9a-fA-F]{2})++ | (?:[^,;+"\\<>\#]|\\.)(?:[^,;+"\\<>]|\\.)*+ | )
     (?:[,;+](?=.)|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
