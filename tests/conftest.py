@@ -1,6 +1,7 @@
 """For every room: an environment that says nothing about colours, clusters or pytest, and hypothesis by our rules."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,13 @@ def _plain_environment() -> Iterator[None]:
         for name in (*ABOUT_US, *(name for name in os.environ if name.startswith("BROKERDEMO_"))):
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """A shell's background job begins with SIGINT ignored, and so would every process that a test starts in one."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -150,7 +150,8 @@ async def _serve(
                     nursery.start_soon(snapshots.purge_every, config.purge_interval_h)
             if config.certificates_reloaded and any(each.context is not None for each in listeners):
                 nursery.start_soon(renew_certificates, listeners, config, journal)
-            nursery.start_soon(_end_at_signal, nursery.cancel_scope)
+            # Before anybody is told that it serves: who is told may end it at once.
+            await nursery.start(_end_at_signal, nursery.cancel_scope)
             start_http(nursery, config, operators, readings, snapshots, journal)
             number = numbers[0]
             journal.write("serving", host=config.host, port=number, data=str(config.data_dir or "in memory"))
@@ -183,8 +184,9 @@ def _tell_what_has_no_effect(config: Config, journal: Journal) -> None:
         journal.write("config_keys_without_effect", keys=list(config.without_effect))
 
 
-async def _end_at_signal(scope: trio.CancelScope) -> None:
+async def _end_at_signal(scope: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for _ in signals:
             scope.cancel()
             return

@@ -278,8 +278,10 @@ def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
     assert "in use" in second.stderr
 
 
-def test_sigint_ends_it_too() -> None:
-    with serve() as server:
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGINT)
-        assert server.ended_within(10)
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_order_from_the_moment_it_is_ready(ending: signal.Signals) -> None:
+    for _ in range(3):
+        with serve() as server:
+            os.kill(server.pid, ending)
+            assert server.ended_within(10)
+            assert server.stop() == 0
