@@ -20,8 +20,20 @@ def payload(zxid: int, data: bytes = b"") -> bytes:
     )
 
 
+def reopened(directory: Path) -> list[int]:
+    """The zxids that a server starting on this directory reads."""
+    log = TxnLog.open(directory, prealloc_bytes=0)
+    try:
+        return [zxid for zxid, _ in log.read()]
+    finally:
+        log.close()
+
+
+MakeLog = Callable[..., Path]
+
+
 @pytest.fixture
-def make_log(tmp_path: Path) -> Callable[..., Path]:
+def make_log(tmp_path: Path) -> MakeLog:
     """Write a log of these payloads and close it; gives its directory (the one above version-2)."""
 
     def make(*payloads: bytes, prealloc_bytes: int = 0) -> Path:
