@@ -170,8 +170,7 @@ class Final:
         elif connection.closing:
             return
         elif type(held) is LastWords:
-            self._outbox.send(connection, held.encoded)
-            self._outbox.close(connection)
+            self._outbox.say_last(connection, held.encoded)
         elif type(held) is UnknownOperation:
             self._refusals.refuse(connection, held)
         else:

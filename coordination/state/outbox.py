@@ -17,7 +17,7 @@ from coordination.state.ready import Fact
 
 
 class LastWords(NamedTuple):
-    """An answer that waits behind a write; the connection ends with it."""
+    """An answer that waits behind a write; the connection ends with it.  Empty: it ends without one."""
 
     encoded: bytes
 
@@ -50,14 +50,19 @@ class Outbox:
         else:
             self.send(connection, encoded)
 
-    def send_last(self, connection: Connection, encoded: bytes) -> None:
-        """One more answer, in order, then the end."""
+    def send_last(self, connection: Connection, encoded: bytes = b"") -> None:
+        """One more answer, or none, in order, then the end."""
         connection.ending = True
         if connection.waiting:
             connection.waiting.append(LastWords(encoded))
         else:
+            self.say_last(connection, encoded)
+
+    def say_last(self, connection: Connection, encoded: bytes) -> None:
+        """Its turn has come."""
+        if encoded:
             self.send(connection, encoded)
-            self.close(connection)
+        self.close(connection)
 
     def close(self, connection: Connection) -> None:
         """Nothing more is read from it; what stands in its output is still sent."""

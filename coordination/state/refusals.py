@@ -53,6 +53,7 @@ class Refusals:
         self._outbox.close(connection)
 
     def violation(self, connection: Connection, violation: Violation) -> None:
+        """The end, behind the answers to what came before: the welcome of a session that is only being created, too."""
         self._counters.violations += 1
         self._outbox.tell("protocol_violation", reason=violation.reason, host=connection.host)
-        self._outbox.close(connection)
+        self._outbox.send_last(connection)

@@ -3,7 +3,7 @@
 import pytest
 
 from coordination.wire import opcodes, requests
-from coordination.wire.records import Acl, ConnectRequest
+from coordination.wire.records import Acl, ConnectRequest, decode_connect_response
 from coordination.wire.replies import ReplyHeader, frame
 from coordination.wire.requests import encode
 
@@ -57,24 +57,42 @@ def test_a_record_that_cannot_be_read_is_answered_and_harms_nobody(machine: Mach
 NONSENSE = (-5).to_bytes(4, "big", signed=True)
 
 
-def test_a_frame_that_cannot_be_ends_the_connection_in_the_read_that_opened_it(machine: Machine) -> None:
+def test_a_frame_that_cannot_be_ends_a_connection_behind_its_welcome(machine: Machine) -> None:
     connection = machine.pipeline.opened(1, "127.0.0.1")
     hello = ConnectRequest(0, 0, 1000, 0, bytes(16), False)
     machine.pipeline.receive(connection, frame(hello.encode()) + NONSENSE)
-    assert connection.closing
+    machine.take()
+    assert not connection.out
+    assert not connection.closing  # or the socket would be closed before the log has the session
+    machine.pipeline.receive(connection, encode(requests.Exists(1, "/", False)))
     machine.persist()
+    raw = b"".join(connection.out)
+    welcome = decode_connect_response(raw, 4, len(raw))
+    assert len(raw) == 4 + int.from_bytes(raw[:4])  # and nothing behind it
+    assert list(machine.pipeline.sessions.by_id) == [welcome.session_id]
+    assert connection.closing
     assert "protocol_violation" in machine.facts
     assert [each.connection for each in machine.pipeline.sessions.by_id.values()] == [None]
 
 
-def test_a_frame_that_cannot_be_ends_the_connection_behind_a_write(machine: Machine) -> None:
+def test_a_frame_that_cannot_be_ends_a_connection_behind_its_write(machine: Machine) -> None:
     client = machine.client()
     raw = b"".join(encode(each) for each in (requests.Exists(1, "/", False), create("/a", xid=2), requests.Ping(-2)))
     machine.pipeline.receive(client.connection, raw + NONSENSE)
-    assert client.connection.closing
+    machine.take()
+    assert not client.connection.closing
     machine.persist()
+    assert client.connection.closing
+    assert [answer.header.xid for answer in client.answers()] == [1, 2, -2]
     assert "protocol_violation" in machine.facts
     assert "/a" in machine.pipeline.tree.nodes
+
+
+def test_a_frame_that_cannot_be_ends_a_connection_that_waits_for_nothing_at_once(machine: Machine) -> None:
+    client = machine.client()
+    machine.pipeline.receive(client.connection, encode(requests.Exists(1, "/", False)) + NONSENSE)
+    assert client.connection.closing
+    assert [answer.header.xid for answer in client.answers()] == [1]
 
 
 # --- authentication that says nothing
