@@ -1,4 +1,4 @@
-"""The controller's invariants (K1, K2, K8, K14) under random histories: deaths, bounces, new controllers, torn plans."""
+"""The controller's invariants (K1, K2, K8, K14) under random histories: deaths, bounces, elections, torn plans."""
 
 import pytest
 from hypothesis import settings as hypothesis_settings

@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coordination.state.txn import (
-    CloseSessionTxn,
-    CreateSessionTxn,
-    CreateTxn,
-    ErrorTxn,
-    MultiTxn,
-    SetDataTxn,
-)
+from coordination.state.txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, ErrorTxn, MultiTxn, SetDataTxn
 from coordination.storage import TxnLog
 from coordination.tools.log_scan import CLEAN, DAMAGED, TORN, log_files, scan_log
 from coordination.tools.logs import zxid_range
