@@ -64,6 +64,7 @@ class Client:
     )
 
     def __init__(self, sock: socket.socket, host: str, port: int, connection: Connection) -> None:
+        """`host`: one spelling for each address (`ip_address.java_text`)."""
         self.sock = sock
         self.tls: TlsSocket | None = None
         self.undecided: Listener | None = None  # where it came in, until its first byte says whether it speaks TLS
@@ -77,6 +78,11 @@ class Client:
         self.reading = True
         self.resting = False  # others come first
         self.writing = False
+
+    @property
+    def address(self) -> str:
+        """As Java prints it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def interest(self) -> int:

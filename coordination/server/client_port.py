@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
+from coordination.auth.ip_address import java_text
 from coordination.server.admission import Admission
 from coordination.server.backlog import Backlog
 from coordination.server.broadcast import CONNECTIONS_MIN, Broadcast
@@ -351,7 +352,7 @@ class ClientPort:
     def _accept(self, listener_fd: int) -> None:
         now_ms = self.pipeline.now_ms
         for sock, address, listener in self._doors.accept(listener_fd, now_ms):
-            host = str(address[0])
+            host = java_text(str(address[0]))
             refusal = self._admission.refusal(host, len(self._clients), len(self._departures))
             if not refusal and listener.context is not None and not listener.plain_too:
                 refusal = self._handshakes.refusal()

@@ -26,6 +26,7 @@ GAUGE_SET: Final = "gauges by namespace"
 COUNTER_SET: Final = "counters by namespace"
 PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999))
 Number: TypeAlias = int | float
+LOOPBACK_V6 = "0:0:0:0:0:0:0:1"
 WELCOME_BYTES = 41  # a ConnectResponse in its frame
 
 
@@ -188,7 +189,7 @@ def _tls_connections(readings: Readings) -> tuple[int, int]:
     local = remote = 0
     for client in readings.port.clients:
         if client.tls is not None and client.tls.established and client.tls.certificate is None:
-            if client.host.startswith("127.") or client.host == "::1":
+            if client.host.startswith("127.") or client.host == LOOPBACK_V6:
                 local += 1
             else:
                 remote += 1

@@ -235,7 +235,7 @@ class Readings:
             under_way = _under_way(client)
             answered = max(connection.requests_received - under_way, 1)
             yield ConnectionReading(
-                address=f"{client.host}:{client.port}",
+                address=client.address,
                 secure=client.tls is not None,
                 interest=0 if isinstance(last, FourLetterWord) else client.interest,
                 outstanding=connection.requests_under_way,

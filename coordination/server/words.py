@@ -137,7 +137,7 @@ class Words:
         for at_ms, clients in connections.items():
             yield f"{len(clients)} expire at {_date(readings.wall_ms(at_ms))}:"
             for client in clients:
-                yield f"\tip: /{client.host}:{client.port} sessionId: {_hex(client.connection.session_id)}"
+                yield f"\tip: /{client.address} sessionId: {_hex(client.connection.session_id)}"
 
     def _wchs(self) -> str:
         connections, paths, watches = self._readings.watches()

@@ -24,8 +24,8 @@ QUOTA_EXCEEDED = -125
 class Client:
     """A session over a blocking socket."""
 
-    def __init__(self, port: int, timeout_ms: int = 10_000) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), 10)
+    def __init__(self, port: int, timeout_ms: int = 10_000, host: str = "127.0.0.1") -> None:
+        self.sock = socket.create_connection((host, port), 10)
         self.file = self.sock.makefile("rb")
         self.sock.sendall(frame(ConnectRequest(0, 0, timeout_ms, 0, bytes(16)).encode()))
         self.hello = self.frame()
@@ -78,6 +78,30 @@ def test_one_connection_too_many_is_closed_and_said_why(tmp_path: Path, key: str
         refusals = [line for line in journal(running) if line["event"] == "connection_refused"]
         assert len(refusals) == 1
         assert key in refusals[0]["reason"]
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_whatever_way_an_address_is_spelled_its_connections_are_counted(tmp_path: Path) -> None:
+    """To an IPv6 socket 127.0.0.1 is ::ffff:127.0.0.1, and ::1 is what Java calls 0:0:0:0:0:0:0:1."""
+    settings = options(tmp_path, maxClientCnxns="2")
+    with server.serve(options=[*settings, "--host", "::", "--4lw", "cons"]) as running:
+        for host, shown in (("127.0.0.1", "/127.0.0.1:"), ("::1", "/[0:0:0:0:0:0:0:1]:")):
+            with Client(running.port, host=host) as one:
+                assert one.hello is not None
+                with socket.create_connection((host, running.port), 10) as sock, sock.makefile() as answer:
+                    sock.sendall(b"cons")
+                    assert shown in answer.read()
+                with Client(running.port, host=host) as two, Client(running.port, host=host) as three:
+                    assert two.hello is not None
+                    assert three.hello is None
 
 
 def test_a_small_outstanding_limit_slows_down_and_loses_nothing(tmp_path: Path) -> None:
