@@ -1,5 +1,8 @@
 """Sessions: who gets one, who takes it over, how it ends, what a restart keeps; and containers, which go with time."""
 
+import pytest
+
+from coordination.state import containers
 from coordination.state.connection_throttle import ThrottleSettings
 from coordination.state.ready import Settings
 from coordination.state.sessions import LOOKED_AT_MAX, password_of
@@ -197,3 +200,20 @@ def test_a_container_that_is_never_used_goes_when_that_is_wanted_and_few_at_a_ti
         machine.pipeline.next_deadline()
         left.append(len(machine.pipeline.tree.containers))
     assert left == [5, 3, 3, 1, 0]
+
+
+def test_a_look_at_many_ttl_nodes_is_many_short_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "LOOKED_AT_MAX", 4)
+    machine = Machine(Settings(extended_types=True, container_check_ms=1000))
+    client = machine.client(timeout_ms=40_000)
+    for number, ttl_ms in enumerate([500, 100_000, 500, 100_000, 100_000, 500]):
+        client.call(requests.CreateTtl(1, f"/t{number}", b"", OPEN_ACL, opcodes.PERSISTENT_WITH_TTL, ttl_ms))
+    left = []
+    for waited_ms in (0, 1000, containers.REST_MS, 999, 1):
+        machine.tick(waited_ms)
+        machine.persist()
+        left.append(list(machine.pipeline.tree.ttls))
+        machine.pipeline.next_deadline()
+    some, rest = ["/t1", "/t3", "/t4", "/t5"], ["/t1", "/t3", "/t4"]
+    assert left == [[f"/t{number}" for number in range(6)], some, rest, rest, rest]
+    assert machine.pipeline.next_deadline() == machine.now_ms + 1000
