@@ -3,8 +3,9 @@
 In and out: fields, read and written by the pipeline; the shell takes `out` and sends it.  Knows no socket.
 Answers to ZooKeeper's ServerCnxn.
 
-(1) `waiting` is not empty exactly while a write of this connection is under way; its first entry is that write, then
-    come the requests behind it.  `deferred` holds requests nobody has looked at, and only of a stalled connection.
+(1) `waiting` is not empty exactly while a write of this connection is under way and will be answered; its first entry
+    is that write, then come the requests behind it.  `deferred` holds requests nobody has looked at, and only of a
+    stalled connection.
 (2) Bytes in `out` are complete frames in the order the client must see them.
 (3) After `closing` is set nothing more is read; what is in `out` is still sent.
 """

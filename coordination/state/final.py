@@ -130,10 +130,10 @@ class Final:
             self._outbox.send(connection, error_reply(proposal.xid, zxid, result.code))
         elif result.code:
             raise InternalError(f"txn 0x{zxid:x} did not fit the tree: code {result.code} for {result.path}")
+        elif opcode == opcodes.CLOSE_SESSION:
+            self._outbox.say_last(connection, reply(proposal.xid, zxid))
         else:
             self._outbox.send(connection, reply(proposal.xid, zxid, reply_body(result)))
-            if opcode == opcodes.CLOSE_SESSION:
-                self._outbox.close(connection)
 
     def _answer_held(self, connection: Connection) -> int:
         """What waited behind a write of its connection, up to the next one; how many they were."""

@@ -59,10 +59,11 @@ class Outbox:
             self.say_last(connection, encoded)
 
     def say_last(self, connection: Connection, encoded: bytes) -> None:
-        """Its turn has come."""
+        """Its turn has come; writes behind it are carried out and not answered, as in ZooKeeper."""
         if encoded:
             self.send(connection, encoded)
         self.close(connection)
+        connection.waiting.clear()
 
     def close(self, connection: Connection) -> None:
         """Nothing more is read from it; what stands in its output is still sent."""

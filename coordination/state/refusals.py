@@ -40,7 +40,7 @@ class Refusals:
             self._outbox.send_in_order(connection, encoded)
 
     def unknown(self, connection: Connection, request: UnknownOperation) -> None:
-        """Answered in its turn; what comes behind it is still carried out, as in ZooKeeper, and not answered."""
+        """Answered in its turn, as the last."""
         if connection.waiting:
             connection.waiting.append(request)
         else:
@@ -49,8 +49,7 @@ class Refusals:
     def refuse(self, connection: Connection, request: UnknownOperation) -> None:
         """Its turn has come."""
         self._outbox.tell("operation_refused", opcode=request.opcode, session_id=connection.session_id)
-        self._outbox.send(connection, error_reply(request.xid, -1, UnimplementedError.code))
-        self._outbox.close(connection)
+        self._outbox.say_last(connection, error_reply(request.xid, -1, UnimplementedError.code))
 
     def violation(self, connection: Connection, violation: Violation) -> None:
         """The end, behind the answers to what came before: the welcome of a session that is only being created, too."""

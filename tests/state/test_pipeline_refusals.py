@@ -38,6 +38,16 @@ def test_internal_and_unknown_operations_are_refused_in_order(machine: Machine, 
     assert client.connection.closing
 
 
+def test_behind_an_unknown_operation_writes_are_carried_out_and_not_answered(machine: Machine) -> None:
+    client = machine.client()
+    unknown = frame((2).to_bytes(4, "big") + (999).to_bytes(4, "big"))
+    behind = encode(requests.SetData(3, "/a", b"new", -1)) + encode(requests.GetData(4, "/a", False))
+    machine.pipeline.receive(client.connection, encode(create("/a", xid=1)) + unknown + behind)
+    machine.persist()
+    assert xids(client.answers()) == [1, 2]
+    assert machine.pipeline.tree.nodes["/a"].data == b"new"
+
+
 def test_kinds_of_watch_and_modes_that_do_not_exist_are_marshalling_errors(machine: Machine) -> None:
     client = machine.client()
     client.send(requests.CheckWatches(1, "/", 0), requests.RemoveWatches(2, "/", 6), requests.AddWatch(3, "/", 2))
