@@ -37,6 +37,9 @@ class Verdict(NamedTuple):
 
 IDENTITIES_MAX = 1000
 """Every check of an ACL looks through them, and the scheme `auth` writes them all into one."""
+CREDENTIAL_BYTES_MAX = 1024
+"""A user's name is part of an identity, and stands in every ACL that `auth` was written into."""
+_SHOWN_MAX = 80  # of what a client says, in a line of the log
 
 
 class ConnectionAuth:
@@ -73,9 +76,11 @@ class ConnectionAuth:
         scheme = self._settings.schemes.get(scheme_name)
         if scheme is None:
             known = ", ".join(self._settings.schemes)
-            return Verdict(
-                AuthFailedError.code, close=True, why=f"no authentication scheme {scheme_name!r}; there are {known}"
-            )
+            why = f"no authentication scheme {scheme_name[:_SHOWN_MAX]!r}; there are {known}"
+            return Verdict(AuthFailedError.code, close=True, why=why)
+        if credential is not None and len(credential) > CREDENTIAL_BYTES_MAX:
+            why = f"a credential of {len(credential)} bytes; allowed are {CREDENTIAL_BYTES_MAX}"
+            return Verdict(AuthFailedError.code, close=True, why=why)
         missing = credential is None and scheme_name == DigestScheme.name
         proven = () if missing else scheme.prove(self._peer, credential or b"")
         if not proven:
@@ -123,7 +128,7 @@ class ConnectionAuth:
         name = credential.decode(errors="replace")
         if not name or not names or name in names:
             return Verdict()
-        return Verdict(close=True, why=f"the client looks for the ensemble {name!r}", answered=False)
+        return Verdict(close=True, why=f"the client looks for the ensemble {name[:_SHOWN_MAX]!r}", answered=False)
 
     def _sasl_failed(self, why: str) -> Verdict:
         if self._settings.sasl_required:

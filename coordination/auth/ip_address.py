@@ -9,6 +9,7 @@ Knows no ACL.  Answers to ZooKeeper's IPAuthenticationProvider (addr2Bytes, mask
 """
 
 import re
+from functools import lru_cache
 
 IPV4_BYTES = 4
 IPV6_GROUPS = 8
@@ -53,6 +54,7 @@ def parse_network(text: str) -> tuple[bytes, int] | None:
     return address, int(bits_text)
 
 
+@lru_cache(maxsize=1024)
 def in_network(address: str, network: str) -> bool:
     """Whether `address` lies in `network`; what cannot be parsed lies nowhere."""
     wanted, have = parse_network(network), parse(address)

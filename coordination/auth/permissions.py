@@ -36,6 +36,9 @@ NODE, PARENT, PART, EACH_PART, EACH_EVENT, CONFIG, NOBODY, REFUSED = (
 )
 
 _TRIPPED_BY_NO_ID = ("world", "digest", "ip")
+ENTRIES_MAX = 1000
+"""Of an ACL that is to be stored, `auth` written out: each check looks through them."""
+FEW_IDENTITIES = 8
 
 
 class Need(NamedTuple):
@@ -98,6 +101,8 @@ class AccessControl:
         """
         if acl is OPEN_ACL or self.skip or not acl:
             return True
+        if len(identities) > FEW_IDENTITIES:
+            return self._allows_one_of_many(acl, perms, identities)
         for scheme, _ in identities:
             if scheme == SUPER_SCHEME:
                 return True
@@ -114,6 +119,25 @@ class AccessControl:
                     return True
         return False
 
+    def _allows_one_of_many(self, acl: Sequence[Acl], perms: int, identities: Sequence[Identity]) -> bool:
+        """The same answer in time that grows with the sum of the two lengths, not with their product."""
+        mine: dict[str, set[str]] = {}
+        for scheme, id_ in identities:
+            mine.setdefault(scheme, set()).add(id_)
+        if SUPER_SCHEME in mine:
+            return True
+        for granted, scheme, expression in acl:
+            if not granted & perms:
+                continue
+            if scheme == "world" and expression == "anyone":
+                return True
+            ids, judge = mine.get(scheme), self._schemes.get(scheme)
+            if ids is None or judge is None:
+                continue
+            if expression in ids if judge.literal else any(judge.matches(id_, expression) for id_ in ids):
+                return True
+        return False
+
     def check(self, acl: Sequence[Acl], perms: int, identities: Sequence[Identity], path: str) -> None:
         """`NoAuthError` unless `allows`."""
         if not self.allows(acl, perms, identities):
@@ -122,12 +146,13 @@ class AccessControl:
     def expand(self, acl: Sequence[Acl], identities: Sequence[Identity], path: str = "") -> tuple[Acl, ...]:
         """The ACL to store for the one a client gave: duplicates gone, `auth` replaced by who the client is.
 
-        `InvalidACLError` for an empty ACL, an unknown scheme, an id its scheme does not take, `auth` from a client who
-        has authenticated as nobody.  `MarshallingError` for no id where the real one trips over it.
+        `InvalidACLError` for an empty ACL or one of more than ENTRIES_MAX, an unknown scheme, an id its scheme does not
+        take, `auth` from a client who has authenticated as nobody.  `MarshallingError` for no id where the real one
+        trips over it.
         """
         if acl is OPEN_ACL or tuple(acl) == OPEN_ACL:
             return OPEN_ACL
-        if not acl:
+        if not 0 < len(acl) <= ENTRIES_MAX:
             raise InvalidACLError(path)
         out: list[Acl] = []
         for entry in dict.fromkeys(acl):
@@ -137,7 +162,7 @@ class AccessControl:
                 raise MarshallingError(path)
             elif entry.scheme == "auth":
                 mine = [Acl(entry.perms, *identity) for identity in identities if self._is_someone(identity)]
-                if not mine:
+                if not mine or len(out) + len(mine) > ENTRIES_MAX:
                     raise InvalidACLError(path)
                 out.extend(mine)
             else:

@@ -7,8 +7,9 @@ Knows no tree, no request and no connection's state.  Answers to ZooKeeper's Aut
 
 (1) `prove` gives the empty tuple when it proves nothing: that is a failed authentication, and the connection ends.
 (2) `matches` is only asked about ids of its own scheme.
-(3) `proves_someone` False: `auth` in an ACL does not stand for such an identity (an address is nobody).
-(4) A password is never kept: only its digest becomes part of an identity.
+(3) `literal` True: an id in an ACL means this very id and nothing else.
+(4) `proves_someone` False: `auth` in an ACL does not stand for such an identity (an address is nobody).
+(5) A password is never kept: only its digest becomes part of an identity.
 """
 
 import hashlib
@@ -40,6 +41,7 @@ DIGEST_ALGORITHMS = {
 
 class Scheme(Protocol):
     name: ClassVar[str]
+    literal: ClassVar[bool]
     proves_someone: ClassVar[bool]
 
     def prove(self, peer: Peer, credential: bytes) -> tuple[Identity, ...]: ...
@@ -70,6 +72,7 @@ class DigestScheme:
     super_digest: Secret | None = None
     algorithm: str = "SHA1"
     name: ClassVar[str] = "digest"
+    literal: ClassVar[bool] = True
     proves_someone: ClassVar[bool] = True
 
     def prove(self, peer: Peer, credential: bytes) -> tuple[Identity, ...]:
@@ -92,6 +95,7 @@ class DigestScheme:
 @dataclass(frozen=True, slots=True)
 class IpScheme:
     name: ClassVar[str] = "ip"
+    literal: ClassVar[bool] = False
     proves_someone: ClassVar[bool] = False
 
     def prove(self, peer: Peer, credential: bytes) -> tuple[Identity, ...]:
@@ -113,6 +117,7 @@ class X509Scheme:
 
     super_user: str | None = None
     name: ClassVar[str] = "x509"
+    literal: ClassVar[bool] = False
     proves_someone: ClassVar[bool] = True
 
     def prove(self, peer: Peer, credential: bytes) -> tuple[Identity, ...]:
@@ -147,6 +152,7 @@ class SaslScheme:
 
     any_user: str | None = None  # zookeeper.letAnySaslUserDoX: an ACL id that every SASL identity matches
     name: ClassVar[str] = "sasl"
+    literal: ClassVar[bool] = False
     proves_someone: ClassVar[bool] = True
 
     def prove(self, peer: Peer, credential: bytes) -> tuple[Identity, ...]:

@@ -18,6 +18,7 @@ from coordination.auth.permissions import AccessControl
 from coordination.errors import (
     BadArgumentsError,
     BadVersionError,
+    InvalidACLError,
     KeeperError,
     MarshallingError,
     NoChildrenForEphemeralsError,
@@ -60,6 +61,9 @@ from coordination.wire.requests import (
     SetData,
     WriteOperation,
 )
+
+ENTRIES_PER_REQUEST_MAX = 50_000
+"""Of the ACLs a request stores: more than jute.maxbuffer's default lets one write without `auth`."""
 
 WriteRequest = WriteOperation | SetAcl | Multi | Reconfig
 # request, session id, the zxid it will get, who asks
@@ -134,6 +138,7 @@ class Prep:
         self._queue: deque[Outstanding] = deque()
         self._replaced: dict[str, Outstanding | None] | None = None
         """In a multi: what stood in `_by_path` before it."""
+        self._expanding_zxid = self._expanded = 0  # entries of all ACLs of the request that gets this zxid
         self._owned: dict[int, dict[str, Outstanding]] = {}
         """By owner: znodes planted by what is under way; those that are gone again are among them."""
 
@@ -227,7 +232,7 @@ class Prep:
 
     def set_acl(self, request: SetAcl, session_id: int, zxid: int, identities: Identities) -> SetAclTxn:
         path = validate(request.path)
-        acl = self._access.expand(request.acl, identities, path)
+        acl = self._expand(request.acl, identities, path, zxid)
         node = self._get(path)
         self._access.check(node.acl, PERM_ADMIN, identities, path)
         version = next_version(node.aversion, request.version, path)
@@ -235,6 +240,16 @@ class Prep:
         change.aversion = version
         change.acl = acl
         return SetAclTxn(path, acl, version)
+
+    def _expand(self, given: tuple[Acl, ...], identities: Identities, path: str, zxid: int) -> tuple[Acl, ...]:
+        """The ACL to store.  What `auth` stands for is many times what asks for it: in a multi it adds up."""
+        acl = self._access.expand(given, identities, path)
+        if zxid != self._expanding_zxid:
+            self._expanding_zxid, self._expanded = zxid, 0
+        self._expanded += len(acl)
+        if self._expanded > ENTRIES_PER_REQUEST_MAX:
+            raise InvalidACLError(path)
+        return acl
 
     def create(
         self, request: Create | CreateTtl, session_id: int, zxid: int, identities: Identities
@@ -251,7 +266,7 @@ class Prep:
         if slash == -1 or "\0" in path:
             raise BadArgumentsError(path)
         parent_path = path[:slash] or "/"
-        acl = self._access.expand(request.acl, identities, path)
+        acl = OPEN_ACL if request.acl is OPEN_ACL else self._expand(request.acl, identities, path, zxid)
         parent = self._get(parent_path)
         self._access.check(parent.acl, PERM_CREATE, identities, path)
         if flags in _SEQUENTIAL_FLAGS:

@@ -43,6 +43,13 @@ def test_a_failed_proof_ends_the_connection(scheme: str) -> None:
     assert len(auth.identities) == 1
 
 
+@pytest.mark.parametrize(("scheme", "credential"), [("x" * 100_000, b""), ("digest", b"a:" + b"b" * 100_000)])
+def test_what_is_too_long_is_refused_and_not_written_to_the_log(scheme: str, credential: bytes) -> None:
+    verdict = connection().auth(scheme, credential)
+    assert (verdict.code, verdict.close) == (AUTH_FAILED, True)
+    assert len(verdict.why) < 200
+
+
 def test_sasl() -> None:
     auth = connection(SASL, JAAS)
     verdict = exchange(auth, "bob", b"b")

@@ -1,13 +1,23 @@
 """ACLs: every opcode has its need; checks, the making of an ACL, masking (ZooKeeperServer.checkACL, fixupACL)."""
 
 import itertools
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coordination.auth.connection_auth import IDENTITIES_MAX
 from coordination.auth.identity import Identity
-from coordination.auth.permissions import NEEDS, PART, REFUSED, AccessControl, masked
+from coordination.auth.permissions import (
+    ENTRIES_MAX,
+    FEW_IDENTITIES,
+    NEEDS,
+    PART,
+    REFUSED,
+    AccessControl,
+    masked,
+)
 from coordination.auth.schemes import DigestScheme, IpScheme, SaslScheme, Scheme
 from coordination.errors import InvalidACLError, MarshallingError, NoAuthError
 from coordination.wire import opcodes
@@ -138,6 +148,35 @@ def test_more_identities_never_allow_less(acl: list[Acl], identities: tuple[Iden
     for fewer in itertools.combinations(identities, max(0, len(identities) - 1)):
         if ACCESS.allows(acl, perms, fewer):
             assert ACCESS.allows(acl, perms, identities)
+
+
+@given(st.lists(ENTRIES, max_size=5), IDENTITIES, st.integers(1, 31))
+def test_who_has_proven_many_identities_may_what_they_allow(
+    acl: list[Acl], identities: tuple[Identity, ...], perms: int
+) -> None:
+    many = tuple(Identity("digest", f"user{number}:hash") for number in range(FEW_IDENTITIES))
+    assert ACCESS.allows(acl, perms, many + identities) == ACCESS.allows(acl, perms, identities)
+
+
+def test_a_check_costs_the_lengths_of_the_acl_and_of_what_is_proven_and_not_their_product() -> None:
+    acl = tuple(Acl(PERM_ALL, "digest", f"a{number}:x") for number in range(ENTRIES_MAX))
+    many = tuple(Identity("digest", f"b{number}:x") for number in range(IDENTITIES_MAX))
+    begin = time.process_time()
+    assert not any(ACCESS.allows(acl, PERM_READ, many) for _ in range(20))
+    assert time.process_time() - begin < 1  # it was 5 s and is 0.01
+
+
+@pytest.mark.parametrize(
+    "acl",
+    [
+        [Acl(perms, "auth", "") for perms in range(ENTRIES_MAX // 2 + 1)],
+        [Acl(perms, "digest", "a:b") for perms in range(ENTRIES_MAX + 1)],
+    ],
+)
+def test_an_acl_has_a_largest_length(acl: list[Acl]) -> None:
+    with pytest.raises(InvalidACLError):
+        ACCESS.expand(acl, (ALICE, SASL))
+    assert len(ACCESS.expand(acl[: ENTRIES_MAX // 2], (ALICE, SASL))) in (ENTRIES_MAX, ENTRIES_MAX // 2)
 
 
 def test_who_may_not_administer_sees_no_digest() -> None:

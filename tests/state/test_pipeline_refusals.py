@@ -2,6 +2,7 @@
 
 import pytest
 
+from coordination.state import prep
 from coordination.wire import opcodes, requests
 from coordination.wire.records import Acl, ConnectRequest, decode_connect_response
 from coordination.wire.replies import ReplyHeader, frame
@@ -23,6 +24,21 @@ def test_acls_are_enforced_and_events_filtered(machine: Machine) -> None:
     owner.call(requests.SetData(3, "/s", b"y", -1))
     owner.call(create("/open"))
     assert xids(stranger.received()) == ["/open"]
+
+
+def test_what_auth_stands_for_has_a_limit_in_a_multi_as_a_whole(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prep, "ENTRIES_PER_REQUEST_MAX", 10)
+    client = machine.client()
+    for number in range(3):
+        client.call(requests.Auth(-4, "digest", b"user%d:pw" % number))
+    parts = [requests.Create(0, opcodes.CREATE, f"/m{number}", b"", (Acl(31, "auth", ""),), 0) for number in range(4)]
+    assert client.call(requests.Multi(1, parts[:3])).header.err == 0
+    refused = client.call(requests.Multi(2, [requests.Delete(0, f"/m{n}", -1) for n in range(3)] + parts))
+    assert (-114).to_bytes(4, "big", signed=True) in refused.body
+    assert set(machine.pipeline.tree.nodes) >= {"/m0", "/m1", "/m2"}
+    assert client.call(create("/after", acl=(Acl(31, "auth", ""),))).header.err == 0
 
 
 @pytest.mark.parametrize("opcode", [opcodes.DELETE_CONTAINER, opcodes.CREATE_SESSION, opcodes.ERROR, 999])
