@@ -1,6 +1,15 @@
-"""Certificates for the tests of TLS: an authority, what it issued to the server and to a client, and stores on disk."""
+"""What several files here need: certificates for the tests of TLS, and a server to be abused.
 
+The authority issues to a server and to a client; its stores are on disk in every form.  Beside clients that misbehave
+there is always one that must not notice, and the server's memory is looked at.
+"""
+
+import resource
+import socket
 import ssl
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +20,16 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509 import load_pem_x509_certificate
 
 from coordination.server.tls import TlsSettings, settings_from
+from coordination.testing.server import Server, serve
+from coordination.wire import opcodes, requests
+from coordination.wire.records import OPEN_ACL
+from tests.server.test_limits import Client
+
+# A connection that is answered within this was not harmed; a loaded machine is slow, too.
+UNHARMED_S = 5.0
+SESSIONLESS_MS = 700
+
+# --- certificates
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +91,48 @@ def known_client(authority: trustme.CA, client_context: ssl.SSLContext) -> ssl.S
 
 def other_authority() -> trustme.CA:
     return trustme.CA(organization_name="theirs")
+
+
+# --- clients that misbehave
+
+
+@pytest.fixture(scope="module")
+def room_for_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def abused(tmp_path_factory: pytest.TempPathFactory, room_for_descriptors: None) -> Iterator[Server]:
+    """A server that lets everybody in, and soon ends a connection that says nothing."""
+    config = tmp_path_factory.mktemp("abused") / "zoo.cfg"
+    config.write_text(f"maxClientCnxns=0\nnio.sessionlessCnxnTimeout={SESSIONLESS_MS}\n")
+    with serve(options=["--config", str(config), "--4lw", "all"]) as running:
+        yield running
+
+
+def rss_bytes(server: Server) -> int:
+    fields = Path(f"/proc/{server.pid}/statm").read_text().split()
+    return int(fields[1]) * resource.getpagesize()
+
+
+def create(client: Client, path: str, data: bytes = b"") -> None:
+    assert client.ask(requests.Create(1, opcodes.CREATE, path, data, OPEN_ACL, 0)) == [0]
+
+
+def assert_unharmed(client: Client) -> None:
+    begin = time.monotonic()
+    assert client.ask(requests.SetData(1, "/", b"", -1), requests.GetData(2, "/", False)) == [0, 0]
+    assert time.monotonic() - begin < UNHARMED_S
+
+
+def plain(server: Server, stack: ExitStack) -> socket.socket:
+    """A connection that has said nothing yet."""
+    return stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 20))
+
+
+def to_the_end(sock: socket.socket) -> bytes:
+    """All the server had to say; a reset is an error."""
+    return b"".join(iter(lambda: sock.recv(65536), b""))
