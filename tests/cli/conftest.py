@@ -1,7 +1,7 @@
 """A command line to call, and a small fake supervisor that speaks the control protocol.
 
 The fake answers from a table, so that a command's text, JSON and exit code can be tested without a cluster; the tests
-in test_real.py run the real thing.
+in test_real.py and test_terminal.py run the real thing.
 """
 
 import fcntl
@@ -159,6 +159,14 @@ def start_fake(home: Path) -> Iterator[Callable[[str], Fake]]:
 def fake(start_fake: Callable[[str], Fake]) -> Fake:
     """One fake supervisor, of the cluster `default`."""
     return start_fake("default")
+
+
+def environ_of(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a process whose clusters are in `home`."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith("BROKERDEMO") and k not in ("NO_COLOR", "FORCE_COLOR")
+    }
+    return {**kept, "BROKERDEMO_HOME": str(home), **more}
 
 
 @dataclass(frozen=True)
