@@ -31,6 +31,7 @@ _LEVEL_OF = {
     "tls_reload_failed": "error",
     "purge_failed": "error",
     "slow_reader_closed": "warning",
+    "answers_too_large": "warning",
     "log_repaired": "warning",
     "snapshot_passed_over": "warning",
     "digest_mismatch": "warning",
@@ -57,6 +58,7 @@ _PROVOKED = frozenset(
         "auth_failed",
         "client_ahead",
         "slow_reader_closed",
+        "answers_too_large",
         "tls_refused",
     )
 )

@@ -30,6 +30,11 @@ from coordination.wire.records import OPEN_ACL, STAT_BYTES
 from coordination.wire.replies import HEADER_BYTES, error_reply, pack_reply_head, reply
 from coordination.wire.server_connection import UnknownOperation
 
+HELD_BYTES_MAX = 16 << 20
+"""So much is answered at once to what waited for one write.  It is kept below that by what is expected of the answers
+(`pipeline`); who makes them much larger than they could be expected to be (names of a hundred kilobytes) loses the
+connection, since a read must not see the write behind it either."""
+
 
 class Final:
     def __init__(
@@ -140,11 +145,15 @@ class Final:
         waiting, out, readable = connection.waiting, connection.out, self._readable
         # Reads were accepted while the session was open: one that is closing since then still gets its answers.
         append, reads, zxid = out.append, HANDLERS, readable.tree.last_zxid
-        answered = 0
+        answered = answered_bytes = 0
         while waiting:
             held = waiting[0]
             kind = type(held)
             if kind is Proposal:
+                break
+            if answered_bytes > HELD_BYTES_MAX:
+                self._outbox.tell("answers_too_large", host=connection.host, session_id=connection.session_id)
+                self._outbox.say_last(connection, b"")
                 break
             waiting.popleft()
             answered += 1
@@ -161,6 +170,7 @@ class Final:
                 else:
                     append(pack_reply_head(HEADER_BYTES + len(body), held.xid, zxid, 0))
                     append(body)
+                    answered_bytes += len(body)
         return answered
 
     def _answer_other(self, connection: Connection, held: Any) -> None:

@@ -274,9 +274,11 @@ class Pipeline:
         self.counters.reads += answered
 
     def _expected_bytes(self, request: Any) -> int:
-        """About how large the answer to a waiting read will be."""
-        node = self.tree.nodes.get(getattr(request, "path", ""))
-        return 100 if node is None else 100 + len(node.data or b"") + 32 * node.child_count
+        """About how large the answer to a read will be that waits for a write: that write may be what makes it so."""
+        if type(request) is requests.MultiRead:
+            return sum(map(self._expected_bytes, request.operations))
+        node = self._prep.find(getattr(request, "path", ""))
+        return 100 if node is None else 100 + node.data_length + 32 * node.child_count
 
     def _write(self, connection: Connection, request: WriteRequest) -> None:
         """Decided against all that was decided before it; a refusal takes a zxid too and is logged as an error."""

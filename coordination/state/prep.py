@@ -81,7 +81,18 @@ _TTL_FLAGS = (opcodes.PERSISTENT_WITH_TTL, opcodes.PERSISTENT_SEQUENTIAL_WITH_TT
 class Outstanding:
     """What a znode will look like once the txns under way are applied; the same fields as a `Node`."""
 
-    __slots__ = ("acl", "aversion", "child_count", "creations", "exists", "owner", "path", "version", "zxid")
+    __slots__ = (
+        "acl",
+        "aversion",
+        "child_count",
+        "creations",
+        "data_length",
+        "exists",
+        "owner",
+        "path",
+        "version",
+        "zxid",
+    )
 
     zxid: int
     path: str
@@ -91,6 +102,7 @@ class Outstanding:
     aversion: int
     owner: int
     child_count: int
+    data_length: int
     acl: tuple[Acl, ...]
 
     def __init__(self, zxid: int, path: str, like: "Node | Outstanding | None") -> None:
@@ -103,6 +115,7 @@ class Outstanding:
             self.aversion = like.aversion
             self.owner = like.owner
             self.child_count = like.child_count
+            self.data_length = like.data_length
             self.acl = like.acl
 
 
@@ -177,14 +190,15 @@ class Prep:
 
     # --- looking
 
-    def _find(self, path: str) -> Node | Outstanding | None:
+    def find(self, path: str) -> Node | Outstanding | None:
+        """The znode at `path` as it will be once everything under way is applied."""
         change = self._by_path.get(path)
         if change is not None:
             return change if change.exists else None
         return self._tree.nodes.get(path)
 
     def _get(self, path: str) -> Node | Outstanding:
-        found = self._find(path)
+        found = self.find(path)
         if found is None:
             raise NoNodeError(path)
         return found
@@ -216,7 +230,7 @@ class Prep:
 
     def set_data(self, request: SetData, session_id: int, zxid: int, identities: Identities) -> SetDataTxn:
         path = request.path
-        node = self._find(path)
+        node = self.find(path)
         if node is None:
             validate(path)
             raise NoNodeError(path)
@@ -227,7 +241,9 @@ class Prep:
             before = len(held.data) if held is not None and held.data else 0
             self._check_quota(path, 0, (len(request.data) if request.data else 0) - before)
         version = next_version(node.version, request.version, path)
-        self._change(zxid, path, node).version = version
+        change = self._change(zxid, path, node)
+        change.version = version
+        change.data_length = len(request.data) if request.data else 0
         return SetDataTxn(path, request.data, version)
 
     def set_acl(self, request: SetAcl, session_id: int, zxid: int, identities: Identities) -> SetAclTxn:
@@ -272,7 +288,7 @@ class Prep:
         if flags in _SEQUENTIAL_FLAGS:
             path = with_sequence(path, parent.creations)
         validate(path)
-        if self._find(path) is not None:
+        if self.find(path) is not None:
             raise NodeExistsError(path)
         if kind_of(parent.owner) == EPHEMERAL:
             raise NoChildrenForEphemeralsError(path)
@@ -293,13 +309,14 @@ class Prep:
         above = self._change(zxid, parent_path, parent)
         above.creations = creations
         above.child_count += 1
-        self._plant(zxid, path, owner, acl)
+        self._plant(zxid, path, owner, acl, len(request.data) if request.data else 0)
         return txn
 
-    def _plant(self, zxid: int, path: str, owner: int, acl: tuple[Acl, ...]) -> None:
+    def _plant(self, zxid: int, path: str, owner: int, acl: tuple[Acl, ...], data_length: int) -> None:
         new = self._change(zxid, path, None)
         new.exists = True
         new.version = new.creations = new.aversion = new.child_count = 0
+        new.data_length = data_length
         new.owner = owner
         new.acl = acl
         if owner:
@@ -343,7 +360,7 @@ class Prep:
         """Names every ephemeral of the session, those still under way too."""
         candidates = dict.fromkeys(self._tree.ephemerals.get(session_id, ()))
         candidates |= dict.fromkeys(self._owned.get(session_id, ()))
-        paths = [path for path in candidates if (node := self._find(path)) is not None and node.owner == session_id]
+        paths = [path for path in candidates if (node := self.find(path)) is not None and node.owner == session_id]
         for path in paths:
             parent_path = parent_of(path)
             self._change(zxid, parent_path, self._get(parent_path)).child_count -= 1

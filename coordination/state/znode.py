@@ -70,6 +70,10 @@ class Node:
         self.encoded_stat: bytes | None = None
 
     @property
+    def data_length(self) -> int:
+        return len(self.data) if self.data else 0
+
+    @property
     def child_count(self) -> int:
         return len(self.children) if self.children else 0
 

@@ -1,5 +1,8 @@
 """The pipeline: what leaves, in which order, how late, and what must not be seen yet."""
 
+import pytest
+
+from coordination.state import final
 from coordination.wire import opcodes, requests
 from coordination.wire.records import OPEN_ACL
 from coordination.wire.replies import WatcherEvent
@@ -155,9 +158,48 @@ def test_small_requests_for_large_values_wait_for_room(machine: Machine) -> None
         rounds.append(got)
         machine.pipeline.resume(client.connection)
         machine.persist()
-    assert rounds == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9], [10, 11]]
+    assert rounds == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert not client.connection.waiting
     assert not client.connection.stalled
+
+
+@pytest.mark.parametrize("kind", ["getData", "multiRead"])
+def test_what_a_write_makes_large_is_read_as_it_is_taken_too(machine: Machine, kind: str) -> None:
+    client = machine.client()
+    client.call(create("/a"))
+    client.send(
+        requests.SetData(0, "/a", bytes(400_000), -1),
+        *(
+            requests.GetData(xid, "/a", False)
+            if kind == "getData"
+            else requests.MultiRead(xid, [requests.GetData(0, "/a", False)])
+            for xid in range(1, 7)
+        ),
+    )
+    machine.persist()
+    rounds = []
+    while got := [each.header.xid for each in client.answers()]:
+        rounds.append(got)
+        machine.pipeline.resume(client.connection)
+    assert rounds == [[0, 1, 2, 3], [4, 5, 6]]
+
+
+def test_who_gets_unexpectedly_large_answers_behind_a_write_gets_only_so_many(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(final, "HELD_BYTES_MAX", 1000)
+    client = machine.client()
+    client.call(requests.Create(1, opcodes.CREATE, "/a", bytes(600), OPEN_ACL, 0))
+    client.send(
+        requests.SetData(1, "/", b"", -1),
+        *(requests.GetData(xid, "/a", False) for xid in range(2, 6)),
+        create("/behind", xid=6),
+    )
+    machine.persist()
+    assert xids(client.answers()) == [1, 2, 3]
+    assert client.connection.closing
+    assert "answers_too_large" in machine.facts
+    assert "/behind" in machine.pipeline.tree.nodes
 
 
 # --- how long requests took
