@@ -1,4 +1,4 @@
-"""Authentication in the server's machine: when it counts, how it fails, the exchange of SASL, schemes that are required."""
+"""Authentication in the server's machine: when it counts, how it fails, SASL exchanges, schemes that are required."""
 
 import pytest
 
