@@ -1,55 +1,31 @@
-"""The same frames to two servers, one step at a time, and what each answered in a form that can be compared.
+"""The same frames to two servers, one step at a time, and the first difference in what they answer.
 
 In: steps (a connection's number and the requests it sends at once; a reconnect).  Out: per step and connection the
-replies and events, with the names of sessions and the zxids since the start in place of what must differ.
+replies and events as tokens (`tokens.py`).
 Knows the wire and nothing of what a right answer is: that is what the other server is for.
 
 (1) A step is over when its replies are there and every connection has had a ping answered behind them: on ZooKeeper's
     one chain of processors, and on ours, no event of the step can come later.
-(2) Equal are: header and body of every reply, Stats, events and their order, the end of connections.  Sets that
-    ZooKeeper answers in the order of its hash table (names of children, paths of ephemerals, identities) are compared
-    as sets, and so are the deletions of one closeSession.
-(3) zxids are counted from the start of the program.  A time is compared by what it belongs to: one txn has one time.
+(2) Equal are: header and body of every reply, Stats, events and their order, the end of connections.
 """
 
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-from coordination.errors import RemoteProtocolError
-from coordination.state.sessions import password_of
 from coordination.wire import opcodes
-from coordination.wire.jute import (
-    get_bool,
-    get_buffer,
-    get_int,
-    get_nullable_string,
-    get_string,
-    get_strings,
-    get_vector,
-    pack_int,
-)
-from coordination.wire.records import (
-    OPEN_ACL,
-    ConnectRequest,
-    decode_connect_response,
-    get_acls,
-    get_stat,
-    put_acls,
-)
+from coordination.wire.jute import pack_int
+from coordination.wire.records import OPEN_ACL, ConnectRequest, decode_connect_response, put_acls
 from coordination.wire.requests import Auth, SetWatches
 from coordination.wire.requests.layout import put_fields
+
+from .tokens import Names, Token, as_compared
 
 # No session may expire in the middle of another program: its end takes a zxid.
 SESSION_TIMEOUT_MS = 3_600_000
 ANSWER_TIMEOUT_S = 20.0
-CLOCK_SLACK_MS = 3_600_000
 CLOSED = "connection closed"
-
-Token = Any
-"""A frame as it is compared: a tuple of plain values."""
 
 
 @dataclass(slots=True)
@@ -94,7 +70,6 @@ class Link:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.opcode_of: dict[int, int] = {}
         self.next_xid = 1
-        self.name = ""
         self.session_id = 0
         self.password = bytes(16)
         self._held = b""
@@ -131,30 +106,14 @@ def whole(xid: int, opcode: int, body: bytes) -> bytes:
     return pack_int(8 + len(body)) + pack_int(xid) + pack_int(opcode) + body
 
 
-class Stat(NamedTuple):
-    czxid: Any
-    mzxid: Any
-    times: Any
-    version: int
-    cversion: int
-    aversion: int
-    owner: Any
-    data_length: int
-    children: int
-    pzxid: Any
-
-
 @dataclass
 class Side:
-    """One of the two servers, and the names of what only it calls so."""
+    """One of the two servers: plays steps on it, and says what it told."""
 
     name: str
     port: int
     links: dict[int, Link] = field(default_factory=dict)
-    base_zxid: int = 0
-    session_names: dict[int, str] = field(default_factory=dict)
-    times: dict[int, int] = field(default_factory=dict)
-    named: int = 0
+    names: Names = field(default_factory=Names)
 
     # --- moves
 
@@ -168,9 +127,8 @@ class Side:
         created = link.frame()
         assert created[12:16] == pack_int(0), f"{self.name} did not create {top}: {created!r}"
         link.send(whole(2, opcodes.CLOSE_SESSION, b""))
-        self.base_zxid = int.from_bytes(link.frame()[4:12])
+        self.names.begin(int.from_bytes(link.frame()[4:12]))
         link.close()
-        self.named = 0
 
     def end(self) -> None:
         for link in self.links.values():
@@ -211,7 +169,7 @@ class Side:
             moved = SetWatches(
                 xid,
                 request.opcode,
-                self.base_zxid + since if since > 0 else since,
+                self.names.base_zxid + since if since > 0 else since,
                 request.data,
                 request.exist,
                 request.child,
@@ -226,7 +184,7 @@ class Side:
         said: list[Token] = []
         try:
             while count:
-                token = self._token(link, link.frame())
+                token = self.names.token(link.opcode_of, link.frame())
                 said.append(token)
                 count -= token[0] != "event"
         except Ended:
@@ -257,20 +215,8 @@ class Side:
         except Ended:
             return link, ("hello", CLOSED)
         response = decode_connect_response(answer, 0, len(answer))
-        if response.session_id not in self.session_names and response.session_id:
-            self.session_names[response.session_id] = f"session {self.named}"
-            self.named += 1
         link.session_id, link.password = response.session_id, response.password
-        expected = password_of(response.session_id) if response.session_id else bytes(16)
-        return link, (
-            "hello",
-            response.protocol_version,
-            response.timeout_ms,
-            self._session(response.session_id),
-            response.password == expected,
-            response.read_only,
-            len(answer),
-        )
+        return link, self.names.hello(response, len(answer))
 
     def _reconnect(self, step: Reconnect) -> Token:
         old = self.links.get(step.who)
@@ -297,188 +243,6 @@ class Side:
             self.links.pop(step.who, None)
         old.close()
         return ("reconnect", hello, ended)
-
-    # --- frames as tokens
-
-    def _token(self, link: Link, frame: bytes) -> Token:
-        xid, zxid, err = (
-            int.from_bytes(frame[:4], signed=True),
-            int.from_bytes(frame[4:12], signed=True),
-            int.from_bytes(frame[12:16], signed=True),
-        )
-        end = len(frame)
-        if xid == opcodes.XID_NOTIFICATION:
-            kind, pos = get_int(frame, 16, end)
-            state, pos = get_int(frame, pos, end)
-            path, pos = get_string(frame, pos, end)
-            return ("event", self._zxid(zxid), err, kind, state, path, frame[pos:].hex())
-        opcode = link.opcode_of.get(xid)
-        if xid == opcodes.XID_PING:
-            return ("ping", self._zxid(zxid), err)
-        try:
-            body, pos = self._body(opcode, frame, 16, end) if end > 16 else (None, 16)
-        except (RemoteProtocolError, KeyError, TypeError) as error:
-            body, pos = f"{error!r} in {frame[16:].hex()}", end
-        return ("reply", opcode, xid, self._zxid(zxid), err, body, frame[pos:].hex())
-
-    def _body(self, opcode: int | None, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-        return _BODIES[opcode](self, buf, pos, end)  # type: ignore[index]
-
-    def _zxid(self, zxid: int) -> Any:
-        """Counted from the start of the program; what is older only has to be older."""
-        if zxid <= 0:
-            return zxid
-        return f"+{zxid - self.base_zxid}" if zxid > self.base_zxid else "before"
-
-    def _session(self, session_id: int) -> str:
-        return self.session_names.get(session_id, "nobody" if session_id == 0 else "an unknown session")
-
-    def _time(self, zxid: int, ms: int) -> str:
-        if zxid == 0 or ms == 0:
-            return f"{ms} ms"
-        if abs(time.time() * 1000 - ms) > CLOCK_SLACK_MS:
-            return "another age"
-        known = self.times.setdefault(zxid, ms)
-        return "its txn's" if known == ms else f"not its txn's: {ms - known:+} ms"
-
-    def stat(self, buf: bytes, pos: int, end: int) -> tuple[Stat, int]:
-        raw, pos = get_stat(buf, pos, end)
-        return Stat(
-            self._zxid(raw.czxid),
-            self._zxid(raw.mzxid),
-            (self._time(raw.czxid, raw.ctime), self._time(raw.mzxid, raw.mtime)),
-            raw.version,
-            raw.cversion,
-            raw.aversion,
-            self._session(raw.ephemeral_owner),
-            raw.data_length,
-            raw.num_children,
-            self._zxid(raw.pzxid),
-        ), pos
-
-    def multi(self, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-        parts = []
-        while True:
-            opcode, pos = get_int(buf, pos, end)
-            done, pos = get_bool(buf, pos, end)
-            err, pos = get_int(buf, pos, end)
-            if done:
-                return [*parts, (opcode, done, err)], pos
-            if opcode == opcodes.ERROR:
-                again, pos = get_int(buf, pos, end)
-                parts.append((opcode, done, err, again))
-            elif opcode in (opcodes.DELETE, opcodes.CHECK):
-                parts.append((opcode, done, err))
-            else:
-                body, pos = self._body(opcode, buf, pos, end)
-                parts.append((opcode, done, err, body))
-
-
-Decode = Callable[[Side, bytes, int, int], tuple[Any, int]]
-
-
-def _path(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    return get_string(buf, pos, end)
-
-
-def _path_and_stat(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    path, pos = get_string(buf, pos, end)
-    stat, pos = side.stat(buf, pos, end)
-    return (path, stat), pos
-
-
-def _stat(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    return side.stat(buf, pos, end)
-
-
-def _data(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    data, pos = get_buffer(buf, pos, end)
-    stat, pos = side.stat(buf, pos, end)
-    return (data, stat), pos
-
-
-def _acl(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    acls, pos = get_acls(buf, pos, end)
-    stat, pos = side.stat(buf, pos, end)
-    # `auth` stands for a connection's identities, which are a set in ZooKeeper.
-    shown = sorted(acls) if {entry.scheme for entry in acls} == {"digest"} else list(acls)
-    return (shown, stat), pos
-
-
-def _names(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    names, pos = get_strings(buf, pos, end)
-    return sorted(names), pos
-
-
-def _names_and_stat(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    names, pos = get_strings(buf, pos, end)
-    stat, pos = side.stat(buf, pos, end)
-    return (sorted(names), stat), pos
-
-
-def _int(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    return get_int(buf, pos, end)
-
-
-def _buffer(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    return get_buffer(buf, pos, end)
-
-
-def _identities(side: Side, buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-    def one(buf: bytes, pos: int, end: int) -> tuple[Any, int]:
-        scheme, pos = get_nullable_string(buf, pos, end)
-        user, pos = get_nullable_string(buf, pos, end)
-        return (scheme, user), pos
-
-    identities, pos = get_vector(buf, pos, end, one)
-    return sorted(identities), pos
-
-
-_BODIES: dict[int | None, Decode] = {
-    opcodes.CREATE: _path,
-    opcodes.CREATE2: _path_and_stat,
-    opcodes.CREATE_CONTAINER: _path_and_stat,
-    opcodes.CREATE_TTL: _path_and_stat,
-    opcodes.EXISTS: _stat,
-    opcodes.GET_DATA: _data,
-    opcodes.SET_DATA: _stat,
-    opcodes.GET_ACL: _acl,
-    opcodes.SET_ACL: _stat,
-    opcodes.GET_CHILDREN: _names,
-    opcodes.GET_CHILDREN2: _names_and_stat,
-    opcodes.SYNC: _path,
-    opcodes.CHECK: _stat,
-    opcodes.MULTI: Side.multi,
-    opcodes.MULTI_READ: Side.multi,
-    opcodes.RECONFIG: _data,
-    opcodes.SASL: _buffer,
-    opcodes.GET_EPHEMERALS: _names,
-    opcodes.GET_ALL_CHILDREN_NUMBER: _int,
-    opcodes.ADD_WATCH: _int,
-    opcodes.WHO_AM_I: _identities,
-}
-
-
-def as_compared(told: list[Token]) -> list[Token]:
-    """Deletions of one txn in the order of their paths: a closing session's ephemerals are a set in ZooKeeper."""
-    out: list[Token] = []
-    run: list[Token] = []
-
-    def flush() -> None:
-        out.extend(sorted(run, key=repr))
-        run.clear()
-
-    for token in told:
-        if token[0] == "event" and (not run or run[-1][1] == token[1]) and token[1] != -1:
-            run.append(token)
-            continue
-        flush()
-        if token[0] == "event" and token[1] != -1:
-            run.append(token)
-        else:
-            out.append(token)
-    flush()
-    return out
 
 
 @dataclass
