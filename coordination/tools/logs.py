@@ -12,7 +12,7 @@ Answers to TxnLogToolkit (dump, chop).
 import json
 import os
 import sys
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from coordination.tools.digest_check import DigestCheck
 from coordination.tools.log_scan import LogReport
 from coordination.tools.txn_text import Show, paths_of, txn_json, txn_line
 
+ZXID_MAX = (1 << 63) - 1
 _EPILOG = """\
 commands:
   dump FILE|DATADIR ...            every txn, one per line
@@ -53,13 +54,17 @@ def run(argv: list[str]) -> int:
     parser.add_argument("places", nargs="+", type=Path, metavar="FILE|DATADIR")
     parser.add_argument("--json", action="store_true", help="an object per txn (dump), one in all (verify, truncate)")
     parser.add_argument(
-        "--zxid", metavar="A-B", help="dump: only these zxids; A, A- and -B will do; hexadecimal with 0x"
+        "--zxid",
+        type=zxid_range,
+        default=(0, ZXID_MAX),
+        metavar="A-B",
+        help="dump: only these zxids; A, A- and -B will do; hexadecimal with 0x",
     )
     parser.add_argument("--path", metavar="PATH", help="dump: only txns that touch PATH or something under it")
-    parser.add_argument("--session", metavar="ID", help="dump: only txns of this session")
+    parser.add_argument("--session", type=session_of, metavar="ID", help="dump: only txns of this session")
     parser.add_argument("-d", "--data", action="store_true", help="dump: values in full")
     parser.add_argument("--digests", action="store_true", help="dump: do not mask the hashes of digest ACLs")
-    parser.add_argument("--after", metavar="ZXID", help="truncate: the last zxid that stays")
+    parser.add_argument("--after", type=zxid_of, metavar="ZXID", help="truncate: the last zxid that stays")
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="truncate: dataLogDir, when the logs lie elsewhere")
     parser.add_argument("-n", "--dry-run", action="store_true", help="truncate: only say what would be done")
     parser.add_argument("-y", "--yes", action="store_true", help="truncate: do not ask")
@@ -79,29 +84,35 @@ def run(argv: list[str]) -> int:
 
 
 def zxid_of(text: str) -> int:
-    """A zxid as people write it: 0x2a, or 42. ValueError for anything else."""
+    """A zxid as people write it: 0x2a, or 42. ArgumentTypeError for anything else."""
+    return _number(text, "zxid")
+
+
+def session_of(text: str) -> int:
+    """A session id, likewise."""
+    return _number(text, "session id")
+
+
+def zxid_range(text: str) -> tuple[int, int]:
+    """`A-B`, `A-`, `-B` or `A` as first and last."""
+    first, dash, last = text.partition("-")
+    if not dash:
+        return (zxid_of(text),) * 2
+    return zxid_of(first) if first else 0, zxid_of(last) if last else ZXID_MAX
+
+
+def _number(text: str, kind: str) -> int:
     try:
         return int(text, 0)
     except ValueError:
-        raise ValueError(f'"{text}" is no zxid; write 0x2a or 42') from None
-
-
-def zxid_range(text: str | None) -> tuple[int, int]:
-    """`A-B`, `A-`, `-B` or `A` as first and last."""
-    if not text:
-        return 0, (1 << 63) - 1
-    first, dash, last = text.partition("-")
-    low = zxid_of(first) if first else 0
-    high = zxid_of(last) if last else ((1 << 63) - 1 if dash else low)
-    return low, high
+        raise ArgumentTypeError(f'"{text}" is no {kind}; write 0x2a or 42') from None
 
 
 # -- dump
 
 
 def _dump(options: Namespace) -> int:
-    low, high = zxid_range(options.zxid)
-    session = int(options.session, 0) if options.session else None
+    (low, high), session = options.zxid, options.session
     show = Show(options.data, options.digests)
     code = words.EXIT_OK
     for place in options.places:
@@ -228,7 +239,7 @@ def _verdict(report: LogReport) -> str:
 def _truncate(options: Namespace) -> int:
     if options.after is None or len(options.places) != 1:
         return fail("truncate needs a zxid and one data directory", "coordination log truncate --after 0x2a DATADIR")
-    after, place = zxid_of(options.after), options.places[0]
+    after, place = options.after, options.places[0]
     if not place.is_dir():
         return fail(f"{place} is no data directory", "the directory that holds version-2")
     logs_in = options.log_dir or place
