@@ -161,7 +161,7 @@ class DataTree:
         elif kind is CreateTxn:
             owner = header.client_id if body.ephemeral else 0  # type: ignore[union-attr]
             try:
-                self._create(header, body.path, body.data, body.acl, owner, body.parent_cversion, None)  # type: ignore[union-attr]
+                self._create(header, body.path, body.data, body.acl, owner, body.parent_cversion, None, with_stat=False)  # type: ignore[union-attr]
             except (NoNodeError, NodeExistsError):
                 pass
         elif kind is not ErrorTxn:
@@ -175,6 +175,13 @@ class DataTree:
                 node = self.set_data(header, body)
                 changes.append(Change(EVENT_DATA_CHANGED, body.path, node.acl, OPEN_ACL))
                 return PartResult(type_, 0, body.path, node.stat)
+            if isinstance(body, CreateTxn):
+                owner = header.client_id if body.ephemeral else 0
+                with_stat = type_ != opcodes.CREATE  # whose answer has none
+                stat = self._create(
+                    header, body.path, body.data, body.acl, owner, body.parent_cversion, changes, with_stat=with_stat
+                )
+                return PartResult(type_, 0, body.path, stat)
             return self._apply_other(header, type_, body, changes)
         except (NoNodeError, NodeExistsError) as error:
             # Only recovery over a fuzzy snapshot comes here; the pipeline treats a code on a live txn as a bug.
@@ -182,11 +189,6 @@ class DataTree:
 
     def _apply_other(self, header: TxnHeader, type_: int, body: TxnBody, changes: list[Change]) -> PartResult:
         match body:
-            case CreateTxn(path, data, acl, ephemeral, parent_cversion):
-                owner = header.client_id if ephemeral else 0
-                return PartResult(
-                    type_, 0, path, self._create(header, path, data, acl, owner, parent_cversion, changes)
-                )
             case DeleteTxn(path):
                 self._delete(path, header.zxid, changes)
                 return PartResult(type_, 0, path, _NOTHING)
@@ -222,8 +224,12 @@ class DataTree:
         owner: int,
         parent_cversion: int,
         changes: list[Change] | None,
+        *,
+        with_stat: bool = True,
     ) -> bytes:
-        """`changes` None: nobody wants to hear of it; then the Stat that comes back is empty."""
+        """The Stat, if it is wanted, as it is before sums of quotas are counted (they may be this znode's data).
+        `changes` None: nobody wants to hear of it.
+        """
         slash = path.rfind("/")
         parent_path = path[:slash] or "/"
         parent = self.nodes.get(parent_path)
@@ -249,13 +255,11 @@ class DataTree:
         self.data_bytes += len(path) + (len(data) if data else 0)
         if owner:
             self._own(path, owner)
-        stat = _NOTHING
         if changes is not None:
             changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
-            stat, node.encoded_stat = (
-                node.stat,
-                None,
-            )  # not kept before somebody reads it: 100 bytes of each of a million
+        stat = _NOTHING
+        if with_stat:
+            stat, node.encoded_stat = node.stat, None  # not kept until it is read: 100 bytes of each of a million
         if path.startswith(QUOTA_ROOT):
             self.data_bytes += self.sums.created(path)
         if self.limited.paths:

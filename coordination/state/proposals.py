@@ -13,7 +13,16 @@ from collections import deque
 from coordination.state.clock import Clock
 from coordination.state.connection import Connection
 from coordination.state.tree_digest import TreeDigest
-from coordination.state.txn import HEADER, ErrorTxn, SetDataTxn, TxnBody, TxnHeader, set_data_payload
+from coordination.state.txn import (
+    HEADER,
+    CreateTxn,
+    ErrorTxn,
+    SetDataTxn,
+    TxnBody,
+    TxnHeader,
+    create_payload,
+    set_data_payload,
+)
 from coordination.wire import opcodes
 
 
@@ -59,8 +68,11 @@ class Proposals:
         header = TxnHeader(session_id, xid, zxid, clock.wall_ms, type_)
         proposal = Proposal(header, body, connection, xid, request_opcode, clock.now_ms)
         self.under_way.append(proposal)
-        if type(body) is SetDataTxn and body.data is not None:
-            payload = set_data_payload(header, body, body.data)
+        kind = type(body)
+        if kind is SetDataTxn and body.data is not None:  # type: ignore[union-attr]
+            payload = set_data_payload(header, body, body.data)  # type: ignore[arg-type, union-attr]
+        elif kind is CreateTxn and body.data is not None:  # type: ignore[union-attr]
+            payload = create_payload(header, body, body.data)  # type: ignore[arg-type, union-attr]
         else:
             payload = HEADER.pack(*header) + body.encode()
         if self.digest is not None:

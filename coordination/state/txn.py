@@ -25,6 +25,7 @@ from coordination.wire.jute import (
     get_int,
     get_long,
     get_string,
+    get_string_and_buffer,
     get_strings,
     pack_int,
     pack_long,
@@ -122,13 +123,23 @@ class SetDataTxn:
         return put_string(self.path) + put_buffer(self.data) + pack_int(self.version)
 
 
-_SET_DATA_HEAD = Struct(">qiqqii")
+_HEADER_AND_LENGTH = Struct(">qiqqii")
+_CREATE_TAIL = Struct(">?i")
 
 
 def set_data_payload(header: TxnHeader, txn: SetDataTxn, data: bytes) -> bytes:
     """Header and body of a setData of some data: what a busy server encodes most, written out flat."""
     path = txn.path.encode()
-    return b"".join((_SET_DATA_HEAD.pack(*header, len(path)), path, pack_int(len(data)), data, pack_int(txn.version)))
+    head = _HEADER_AND_LENGTH.pack(*header, len(path))
+    return b"".join((head, path, pack_int(len(data)), data, pack_int(txn.version)))
+
+
+def create_payload(header: TxnHeader, txn: CreateTxn, data: bytes) -> bytes:
+    """The same of a create."""
+    path = txn.path.encode()
+    head = _HEADER_AND_LENGTH.pack(*header, len(path))
+    tail = _CREATE_TAIL.pack(txn.ephemeral, txn.parent_cversion)
+    return b"".join((head, path, pack_int(len(data)), data, put_acls(txn.acl), tail))
 
 
 @dataclass(slots=True)
@@ -242,26 +253,8 @@ def _unknown(type_: int) -> RemoteProtocolError:
     return RemoteProtocolError(f"a txn of unknown type {type_}")
 
 
-def _path_and_data(buf: bytes, pos: int, end: int) -> tuple[str, bytes | None, int]:
-    """How most bodies begin. Written out flat, for a log has millions of them; whatever is odd goes the slow way."""
-    path_at = pos + 4
-    if path_at <= end:
-        path_end = path_at + unpack_int(buf, pos)[0]
-        data_at = path_end + 4
-        if path_at <= path_end and data_at <= end:
-            data_end = data_at + unpack_int(buf, path_end)[0]
-            if data_at <= data_end <= end:
-                try:
-                    return buf[path_at:path_end].decode(), buf[data_at:data_end], data_end
-                except UnicodeDecodeError:
-                    pass
-    path, pos = get_string(buf, pos, end)
-    data, pos = get_buffer(buf, pos, end)
-    return path, data, pos
-
-
 def _create(buf: bytes, pos: int, end: int) -> tuple[CreateTxn, int]:
-    path, data, pos = _path_and_data(buf, pos, end)
+    path, data, pos = get_string_and_buffer(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     ephemeral, pos = get_bool(buf, pos, end)
     if pos == end:  # CreateTxnV0, before 3.4: the parent counts for itself
@@ -271,14 +264,14 @@ def _create(buf: bytes, pos: int, end: int) -> tuple[CreateTxn, int]:
 
 
 def _create_container(buf: bytes, pos: int, end: int) -> tuple[CreateContainerTxn, int]:
-    path, data, pos = _path_and_data(buf, pos, end)
+    path, data, pos = get_string_and_buffer(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     parent_cversion, pos = get_int(buf, pos, end)
     return CreateContainerTxn(path, data, acl, parent_cversion), pos
 
 
 def _create_ttl(buf: bytes, pos: int, end: int) -> tuple[CreateTtlTxn, int]:
-    path, data, pos = _path_and_data(buf, pos, end)
+    path, data, pos = get_string_and_buffer(buf, pos, end)
     acl, pos = get_acls(buf, pos, end)
     parent_cversion, pos = get_int(buf, pos, end)
     ttl_ms, pos = get_long(buf, pos, end)
@@ -291,7 +284,7 @@ def _delete(buf: bytes, pos: int, end: int) -> tuple[DeleteTxn, int]:
 
 
 def _set_data(buf: bytes, pos: int, end: int) -> tuple[SetDataTxn, int]:
-    path, data, pos = _path_and_data(buf, pos, end)
+    path, data, pos = get_string_and_buffer(buf, pos, end)
     if pos + 4 > end:
         raise truncated("the version of a setData")
     return SetDataTxn(path, data, unpack_int(buf, pos)[0]), pos + 4

@@ -11,9 +11,11 @@ from coordination.state.data_tree import Change, DataTree
 from coordination.state.prep import Prep
 from coordination.state.quotas import Exceeded, LimitedPaths, encode, exceeded, limits_path, parse, sums_path
 from coordination.state.txn import ErrorTxn, MultiTxn, TxnBody, TxnHeader
-from coordination.wire import opcodes
-from coordination.wire.records import OPEN_ACL
+from coordination.wire import opcodes, requests
+from coordination.wire.records import OPEN_ACL, STAT_BYTES, get_stat
 from coordination.wire.requests import Create, Delete, Multi, SetData
+
+from .conftest import Machine
 
 
 @pytest.mark.parametrize(
@@ -290,3 +292,14 @@ def test_limits_must_be_readable_even_where_no_sums_are_kept() -> None:
         server.create("/a/b")
     server.do(Delete(1, limits_path("/a"), -1))
     server.create("/a/b")
+
+
+def test_the_stat_a_create_answers_is_that_of_what_was_given_not_of_the_sums_put_there() -> None:
+    machine = Machine()
+    client = machine.client()
+    given = b"count=0,bytes=0"
+    for path, data in (("/q", b"x" * 50), ("/zookeeper/quota/q", b""), (sums_path("/q"), given)):
+        answer = client.call(requests.Create(1, opcodes.CREATE2, path, data, OPEN_ACL, 0))
+    stat, _ = get_stat(answer.body, len(answer.body) - STAT_BYTES, len(answer.body))
+    assert stat.data_length == len(given)
+    assert machine.pipeline.tree.get(sums_path("/q")).data == b"count=1,bytes=50"

@@ -46,6 +46,10 @@ def test_round_trip(type_: int, body: TxnBody) -> None:
     payload = txn.encode(header, body)
     assert int.from_bytes(payload[12:20], "big") == header.zxid
     assert txn.decode(payload) == (header, body)
+    if isinstance(body, SetDataTxn) and body.data is not None:
+        assert txn.set_data_payload(header, body, body.data) == payload
+    if isinstance(body, CreateTxn) and body.data is not None:
+        assert txn.create_payload(header, body, body.data) == payload
 
 
 @pytest.mark.parametrize(("type_", "body"), TABLE, ids=IDS)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from coordination.errors import RemoteProtocolError
 from coordination.wire import opcodes, requests
-from coordination.wire.records import OPEN_ACL, Acl, ConnectRequest, decode_connect_request
+from coordination.wire.jute import put_buffer
+from coordination.wire.records import OPEN_ACL, Acl, ConnectRequest, decode_connect_request, put_acls
 from coordination.wire.replies import frame
 from coordination.wire.requests import DECODERS, Decoder, Request, encode
 from coordination.wire.requests.layout import decoder_of
@@ -128,6 +129,25 @@ def test_decoders_written_out_give_what_the_layout_gives(record: Any, raw: bytes
             return RemoteProtocolError
 
     assert decoded(DECODERS[record.opcode]) == decoded(decoder_of(record))
+
+
+@given(
+    st.binary(max_size=60)
+    | st.builds(
+        lambda path, data, acl, rest: put_buffer(path) + put_buffer(data) + acl + rest,
+        *[st.binary()] * 2,
+        st.sampled_from([put_acls(OPEN_ACL), put_acls((Acl(1, "ip", "::1"),)), b"\xff" * 4]),
+        st.binary(),
+    )
+)
+def test_the_decoder_of_create_gives_what_the_layout_gives(raw: bytes) -> None:
+    def decoded(decode: Decoder) -> object:
+        try:
+            return decode(1, raw, 0, len(raw))
+        except RemoteProtocolError:
+            return RemoteProtocolError
+
+    assert decoded(DECODERS[opcodes.CREATE2]) == decoded(decoder_of(requests.Create, opcode=opcodes.CREATE2))
 
 
 @pytest.mark.parametrize("opcode", [opcodes.SET_WATCHES, opcodes.SET_WATCHES2])

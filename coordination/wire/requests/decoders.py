@@ -11,7 +11,8 @@ from typing import Any
 
 from coordination.errors import RemoteProtocolError
 from coordination.wire import opcodes
-from coordination.wire.jute import get_buffer, truncated, unpack_int
+from coordination.wire.jute import get_buffer, get_string_and_buffer, truncated, unpack_int
+from coordination.wire.records import get_acls
 from coordination.wire.requests.layout import decoder_of
 from coordination.wire.requests.multi import Multi, MultiRead
 from coordination.wire.requests.reads import (
@@ -95,6 +96,17 @@ def _set_data(xid: int, buf: bytes, pos: int, end: int) -> SetData:
         raise RemoteProtocolError(f"a path is not UTF-8: {error.reason}") from None
 
 
+def _create_of(opcode: int) -> Decoder:
+    def decode(xid: int, buf: bytes, pos: int, end: int) -> Create:
+        path, data, pos = get_string_and_buffer(buf, pos, end)
+        acl, pos = get_acls(buf, pos, end)
+        if pos + 4 > end:
+            raise truncated("the flags of a create")
+        return Create(xid, opcode, path, data, acl, unpack_int(buf, pos)[0])
+
+    return decode
+
+
 def _ping(xid: int, buf: bytes, pos: int, end: int) -> Ping:
     return Ping(xid)
 
@@ -114,8 +126,8 @@ DECODERS: dict[int, Decoder] = {
     opcodes.ADD_WATCH: decoder_of(AddWatch),
     opcodes.CHECK_WATCHES: decoder_of(CheckWatches),
     opcodes.REMOVE_WATCHES: decoder_of(RemoveWatches),
-    opcodes.CREATE: decoder_of(Create, opcode=opcodes.CREATE),
-    opcodes.CREATE2: decoder_of(Create, opcode=opcodes.CREATE2),
+    opcodes.CREATE: _create_of(opcodes.CREATE),
+    opcodes.CREATE2: _create_of(opcodes.CREATE2),
     opcodes.CREATE_CONTAINER: decoder_of(Create, opcode=opcodes.CREATE_CONTAINER),
     opcodes.CREATE_TTL: decoder_of(CreateTtl),
     opcodes.DELETE: decoder_of(Delete),
