@@ -28,6 +28,7 @@ SUMS_NAME = "zookeeper_stats"
 LIMITS_SUFFIX = "/" + LIMITS_NAME
 SUMS_SUFFIX = "/" + SUMS_NAME
 TOLD_EVERY_MS = 1000
+TOLD_MAX = 1000
 COUNT, BYTES, COUNT_HARD, BYTES_HARD = "count", "bytes", "countHardLimit", "byteHardLimit"
 
 _SEPARATOR = re.compile("[,;]+")
@@ -96,7 +97,10 @@ def exceeded(path: str, limits: bytes | None, sums: bytes | None, count: int, si
 
 
 class Reports:
-    """Tells of limits that are met, of each once a second at most: whoever writes beyond one does it again at once."""
+    """Tells of limits that are met, of each once a second at most: whoever writes beyond one does it again at once.
+
+    No more than TOLD_MAX are remembered: a client may make limits of as many paths as it likes.
+    """
 
     __slots__ = ("_clock", "_refused", "_tell", "_told_ms")
 
@@ -107,12 +111,17 @@ class Reports:
         self._clock = clock
         self._told_ms: dict[tuple[str, str], int] = {}
 
+    def __len__(self) -> int:
+        return len(self._told_ms)
+
     def __call__(self, exceeded: Exceeded) -> None:
         if exceeded.hard:
             self._refused(exceeded.path.split("/")[1])
         key = (exceeded.path, exceeded.what)
         now_ms = self._clock.now_ms
         if now_ms - self._told_ms.get(key, -TOLD_EVERY_MS) >= TOLD_EVERY_MS:
+            if len(self._told_ms) >= TOLD_MAX:
+                self._told_ms.clear()
             self._told_ms[key] = now_ms
             self._tell("quota_exceeded", **exceeded._asdict())
 

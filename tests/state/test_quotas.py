@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from coordination.auth.settings import AuthSettings
 from coordination.errors import KeeperError, MarshallingError, QuotaExceededError, from_code
 from coordination.state import quotas
+from coordination.state.clock import Clock
 from coordination.state.data_tree import Change, DataTree
 from coordination.state.prep import Prep
 from coordination.state.quotas import Exceeded, LimitedPaths, encode, exceeded, limits_path, parse, sums_path
@@ -303,3 +304,20 @@ def test_the_stat_a_create_answers_is_that_of_what_was_given_not_of_the_sums_put
     stat, _ = get_stat(answer.body, len(answer.body) - STAT_BYTES, len(answer.body))
     assert stat.data_length == len(given)
     assert machine.pipeline.tree.get(sums_path("/q")).data == b"count=1,bytes=50"
+
+
+def test_a_limit_is_told_of_once_a_second_and_not_remembered_for_ever() -> None:
+    told: list[str] = []
+    clock = Clock(0)
+    reports = quotas.Reports(lambda name, **details: told.append(details["path"]), clock, lambda namespace: None)
+
+    def meets(path: str) -> None:
+        reports(Exceeded(path, quotas.COUNT, 1, 2, hard=False))
+
+    for now_ms in (0, 999, 1000):
+        clock.now_ms = now_ms
+        meets("/a")
+    assert told == ["/a", "/a"]
+    for number in range(3 * quotas.TOLD_MAX):
+        meets(f"/{number}")
+    assert len(reports) <= quotas.TOLD_MAX
