@@ -64,6 +64,7 @@ _PROVOKED = frozenset(
 )
 PROVOKED_PER_S = 20
 _IN_HEX = frozenset(("session_id", "zxid", "client_zxid", "log_zxid"))
+_LONG = (1 << 64) - 1  # a negative id is shown as its 64 bits, as Java does
 _MASKED = frozenset(("password", "credential", "digest", "token", "secret"))
 
 
@@ -126,7 +127,7 @@ class Journal:
                 fields["not_told"], provoked.left_out = provoked.left_out, 0
         line = {"time_ms": time_ms, "level": LEVELS[level], "event": event}
         for key, value in fields.items():
-            line[key] = "***" if key in _MASKED else f"0x{value:x}" if key in _IN_HEX else value
+            line[key] = "***" if key in _MASKED else f"0x{value & _LONG:x}" if key in _IN_HEX else value
         for sink in self._sinks if apart is None else (apart,):
             if level >= sink.least:
                 try:

@@ -64,6 +64,13 @@ def test_levels_of_console_and_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [json.loads(line)["event"] for line in said] == ["snapshot_failed"]  # with a file: errors only
 
 
+def test_ids_are_written_as_java_writes_them() -> None:
+    stream = io.StringIO()
+    Journal(stream=stream).write("session_expired", session_id=-(200 << 48), zxid=1 << 32)
+    line = json.loads(stream.getvalue())
+    assert (line["session_id"], line["zxid"]) == ("0xff38000000000000", "0x100000000")
+
+
 def test_telling_fields_are_masked() -> None:
     stream = io.StringIO()
     Journal(stream=stream).write("x", password="planted", token="planted", what=Secret(b"planted"))
