@@ -8,6 +8,7 @@ Knows no request.  Answers to ZooKeeper's NettyServerCnxnFactory (DualModeSslHan
 """
 
 import socket
+import ssl
 from collections.abc import Callable
 
 from coordination.server.client import Client, Listener, Traffic
@@ -56,8 +57,8 @@ class Handshakes:
         try:
             data = tls.receive()
         except OSError as error:
-            if not isinstance(error, (BlockingIOError, ConnectionError)):
-                self._traffic.handshakes_failed += 1
+            if isinstance(error, ssl.SSLError):
+                self._traffic.handshakes_failed += not established
                 self._journal.write("tls_refused", host=client.host, reason=why_refused(error))
             raise
         if tls.established and not established:

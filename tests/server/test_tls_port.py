@@ -77,6 +77,26 @@ async def test_a_session_over_tls_is_who_its_certificate_says(
         nursery.cancel_scope.cancel()
 
 
+async def test_bytes_that_are_no_tls_end_an_established_connection_and_are_no_failed_handshake(
+    stores: Path, known_client: ssl.SSLContext, nursery: trio.Nursery
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        server = SecureServer(server_context(tls_settings(stores)), listener)
+        nursery.start_soon(server.serve)
+        port = listener.getsockname()[1]
+        stream = await trio.open_ssl_over_tcp_stream("localhost", port, ssl_context=known_client)
+        await stream.send_all(frame(ConnectRequest(0, 0, 4000, 0, bytes(16)).encode()))
+        await read_frame(stream)
+        await stream.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+        with pytest.raises(trio.BrokenResourceError):
+            while await stream.receive_some(4096):
+                pass
+        assert (server.port.connection_count, server.port.traffic.handshakes_failed) == (0, 0)
+        await trio.aclose_forcefully(stream)
+        nursery.cancel_scope.cancel()
+
+
 async def test_four_letter_words_come_over_tls_too(
     stores: Path, client_context: ssl.SSLContext, nursery: trio.Nursery
 ) -> None:
