@@ -90,8 +90,7 @@ async def test_bytes_that_are_no_tls_end_an_established_connection_and_are_no_fa
         await read_frame(stream)
         await stream.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
         with pytest.raises(trio.BrokenResourceError):
-            while await stream.receive_some(4096):
-                pass
+            await stream.receive_some(4096)
         assert (server.port.connection_count, server.port.traffic.handshakes_failed) == (0, 0)
         await trio.aclose_forcefully(stream)
         nursery.cancel_scope.cancel()
