@@ -21,6 +21,7 @@ from coordination.wire.records import ConnectRequest, decode_connect_request
 from coordination.wire.requests import DECODERS, HEADER_BYTES, Request
 
 WORDS = frozenset(b"conf cons crst dirs dump envi gtmk hash isro mntr ruok srst srvr stat stmk wchc wchp wchs".split())
+FIRST_BYTES_MAX = 0x60000000  # any word, read as a length, is more: none is taken for one, however large frames may be
 SET_TRACE_MASK = b"stmk"  # the word with an argument: eight bytes
 
 _LENGTH_AND_HEADER = Struct(">iii").unpack_from
@@ -79,6 +80,8 @@ class ServerConnection:
         buffer = self._buffer
         buf = buffer.feed(data)
         limit = buffer.frame_bytes_max
+        if self.phase is FIRST and limit > FIRST_BYTES_MAX:
+            limit = FIRST_BYTES_MAX
         pos, size = 0, len(buf)
         if size == 0:
             return events
@@ -114,6 +117,7 @@ class ServerConnection:
                     events.append(Violation(str(error)))
                     return events
                 self.phase = REQUESTS
+                limit = buffer.frame_bytes_max
             elif length < HEADER_BYTES:
                 self.phase = BROKEN
                 events.append(Violation(f"a request of {length} bytes; its header alone has {HEADER_BYTES}"))

@@ -14,6 +14,9 @@ from coordination.wire.replies import frame
 from coordination.wire.requests import DECODERS, Decoder, Request, encode
 from coordination.wire.requests.layout import decoder_of
 from coordination.wire.server_connection import (
+    FIRST_BYTES_MAX,
+    WORDS,
+    FourLetterWord,
     Malformed,
     ServerConnection,
     UnknownOperation,
@@ -224,6 +227,15 @@ def test_other_protocols_get_a_helpful_reason(start: bytes, said: str) -> None:
     (event,) = ServerConnection().receive_data(start)
     assert isinstance(event, Violation)
     assert said in event.reason
+
+
+def test_a_word_is_a_word_however_large_frames_may_be() -> None:
+    """Some set jute.maxbuffer to all that an int holds."""
+    assert min(int.from_bytes(word, "big") for word in WORDS) > FIRST_BYTES_MAX
+    assert ServerConnection(2**31 - 1).receive_data(b"ruok") == [FourLetterWord("ruok")]
+    connection = ServerConnection(2**31 - 1)
+    connection.receive_data(frame(ConnectRequest(0, 0, 4000, 0, bytes(16)).encode()) + b"ruok")
+    assert connection.phase == "requests"
 
 
 def test_a_frame_too_short_for_a_header_ends_the_connection() -> None:
