@@ -37,6 +37,11 @@ class Announcer:
         """Tell whoever watches what `change` is about; a txn's changes come in the order they were made."""
         type_, path, acl, parent_acl = change
         data_watches, child_watches = self._readable.data_watches, self._readable.child_watches
+        parent = path[: path.rfind("/")] or "/"
+        watched = child_watches.watched
+        elsewhere = path not in watched and parent not in watched
+        if elsewhere and not data_watches.recursive and path not in data_watches.watched:
+            return  # mostly so, and a session may end with 100,000 ephemerals
         told = data_watches.trigger(path)
         counters = self._counters
         if told:
@@ -47,7 +52,6 @@ class Announcer:
                 (counters.told_created if type_ == EVENT_CREATED else counters.told_deleted).observe(len(told))
         if type_ == EVENT_DATA_CHANGED:
             return
-        parent = path[: path.rfind("/")] or "/"
         if type_ == EVENT_DELETED:
             heard = set(told)
             also = [each for each in child_watches.trigger(path) if each not in heard]

@@ -9,7 +9,7 @@ PrepRequestProcessor and ChangeRecord.
 (3) `settled(zxid)` drops what the tree now holds; with nothing outstanding both tables are empty.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -154,19 +154,26 @@ class Prep:
         self._expanding_zxid = self._expanded = 0  # entries of all ACLs of the request that gets this zxid
         self._owned: dict[int, dict[str, Outstanding]] = {}
         """By owner: znodes planted by what is under way; those that are gone again are among them."""
+        self._ended: deque[tuple[Outstanding, list[str]]] = deque()
+        """Beside the queue, the ephemerals of sessions that end: one change for all of a session's."""
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._queue) + len(self._ended)
 
     def settled(self, zxid: int) -> None:
         """The tree holds everything up to `zxid` now."""
-        queue = self._queue
+        queue, ended, by_path = self._queue, self._ended, self._by_path
         while queue and queue[0].zxid <= zxid:
             change = queue.popleft()
-            if self._by_path.get(change.path) is change:
-                del self._by_path[change.path]
+            if by_path.get(change.path) is change:
+                del by_path[change.path]
             if change.exists and change.owner:
                 self._disown(change)
+        while ended and ended[0][0].zxid <= zxid:
+            change, paths = ended.popleft()
+            for path in paths:
+                if by_path.get(path) is change:
+                    del by_path[path]
 
     def _check_quota(self, path: str, count: int, size: int) -> None:
         """`QuotaExceededError` if a hard limit does not allow this growth; a soft one is reported.
@@ -357,14 +364,21 @@ class Prep:
         return CheckVersionTxn(path, next_version(node.version, request.version, path))
 
     def close_session(self, session_id: int, zxid: int) -> CloseSessionTxn:
-        """Names every ephemeral of the session, those still under way too."""
-        candidates = dict.fromkeys(self._tree.ephemerals.get(session_id, ()))
-        candidates |= dict.fromkeys(self._owned.get(session_id, ()))
-        paths = [path for path in candidates if (node := self.find(path)) is not None and node.owner == session_id]
-        for path in paths:
-            parent_path = parent_of(path)
-            self._change(zxid, parent_path, self._get(parent_path)).child_count -= 1
-            self._change(zxid, path, None)
+        """Names every ephemeral of the session, those still under way too.  They may be 100,000."""
+        by_path = self._by_path
+        candidates = self._tree.ephemerals.get(session_id, {}) | dict.fromkeys(self._owned.get(session_id, ()))
+        # One that nothing under way is about is in the tree, and this session's.
+        paths = [
+            path
+            for path in candidates
+            if (change := by_path.get(path)) is None or (change.exists and change.owner == session_id)
+        ]
+        for above, count in Counter([path[: path.rfind("/")] for path in paths]).items():
+            parent_path = above or "/"
+            self._change(zxid, parent_path, self._get(parent_path)).child_count -= count
+        gone = Outstanding(zxid, "", None)
+        by_path.update(dict.fromkeys(paths, gone))
+        self._ended.append((gone, paths))
         return CloseSessionTxn(paths)
 
     def reconfig(self, request: Reconfig, session_id: int, zxid: int, identities: Identities) -> TxnBody:

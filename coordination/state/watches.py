@@ -10,6 +10,7 @@ Knows nothing of sockets, zxids, ACLs or time; a watcher is any hashable thing. 
 (4) A recursive watch hears about its path and everything below; the others about exactly their path.
 """
 
+from collections.abc import KeysView
 from typing import Generic, TypeVar
 
 W = TypeVar("W")
@@ -20,12 +21,15 @@ RECURSIVE = 4
 
 
 class WatchTable(Generic[W]):
-    __slots__ = ("_by_path", "_by_watcher", "_recursive")
+    __slots__ = ("_by_path", "_by_watcher", "recursive", "watched")
 
     def __init__(self) -> None:
         self._by_path: dict[str, dict[W, int]] = {}
         self._by_watcher: dict[W, dict[str, None]] = {}
-        self._recursive = 0  # how many recursive watches exist: without one nobody walks up the path
+        self.watched: KeysView[str] = self._by_path.keys()
+        """The paths with a watch on exactly them."""
+        self.recursive = 0
+        """How many recursive watches exist: without one nobody walks up the path."""
 
     def __len__(self) -> int:
         return sum(len(watchers) for watchers in self._by_path.values())
@@ -45,7 +49,7 @@ class WatchTable(Generic[W]):
         before = watchers.get(watcher, 0)
         watchers[watcher] = before | mode
         if mode & RECURSIVE and not before & RECURSIVE:
-            self._recursive += 1
+            self.recursive += 1
         paths = self._by_watcher.get(watcher)
         if paths is None:
             paths = self._by_watcher[watcher] = {}
@@ -53,7 +57,7 @@ class WatchTable(Generic[W]):
 
     def may_hear(self, path: str) -> bool:
         """False: nobody would be told of `path`.  Cheaper than trigger()."""
-        return path in self._by_path or self._recursive > 0
+        return path in self._by_path or self.recursive > 0
 
     def modes(self, path: str, watcher: W) -> int:
         """The modes `watcher` has on exactly `path`, or'ed; 0 for none."""
@@ -80,7 +84,7 @@ class WatchTable(Generic[W]):
         if watchers:
             told = list(watchers)
             self._take_one_shots(path, watchers)
-        if self._recursive and path != "/":
+        if self.recursive and path != "/":
             self._add_recursive_parents(path, told)
         return told
 
@@ -114,7 +118,7 @@ class WatchTable(Generic[W]):
 
     def _set(self, path: str, watcher: W, before: int, after: int) -> None:
         if before & RECURSIVE and not after & RECURSIVE:
-            self._recursive -= 1
+            self.recursive -= 1
         watchers = self._by_path[path]
         if after:
             watchers[watcher] = after
