@@ -16,7 +16,8 @@
     connection_throttle  a bucket of tokens that ConnectRequests draw from
     outbox          what leaves, and how a connection ends
 
-    data_tree       the znodes; applies txns.  znode: one of them; acl_table, quotas, quota_sums: what stands beside
+    data_tree       the znodes; applies txns.  znode: one of them; acl_table, owned_nodes, quotas, quota_sums: what
+                    stands beside; fuzzy_walk: all of them, one by one, for a snapshot
     watches         who asked to hear about which znode
     sessions        who is alive, by a clock that is handed in
     connection      what is kept for one client's connection

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from coordination.errors import InternalError, NodeExistsError, NoNodeError
 from coordination.state.acl_table import OPEN_ACL_NUMBER, AclTable
+from coordination.state.fuzzy_walk import walk
+from coordination.state.owned_nodes import OwnedNodes
 from coordination.state.quota_sums import QuotaSums
 from coordination.state.quotas import QUOTA_ROOT
 from coordination.state.txn import (
@@ -80,9 +82,8 @@ _NOTHING = b""
 class DataTree:
     def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
-        self.ephemerals: dict[int, dict[str, None]] = {}
-        self.containers: dict[str, None] = {}
-        self.ttls: dict[str, None] = {}
+        self._owned = owned = OwnedNodes()
+        self.ephemerals, self.containers, self.ttls = owned.ephemerals, owned.containers, owned.ttls
         self.last_zxid = 0
         self.data_bytes = sum(map(len, SPECIAL_PATHS))  # approximate, as ZooKeeper's: paths and data
         self.sums = QuotaSums(self.nodes)
@@ -254,7 +255,7 @@ class DataTree:
         parent.encoded_stat = None
         self.data_bytes += len(path) + (len(data) if data else 0)
         if owner:
-            self._own(path, owner)
+            self._owned.add(path, owner)
         if changes is not None:
             changes.append(Change(EVENT_CREATED, path, acl, parent.acl))
         stat = _NOTHING
@@ -285,7 +286,7 @@ class DataTree:
             self._drop_below(path, node)
         self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
         if node.owner:
-            self._disown(path, node.owner)
+            self._owned.discard(path, node.owner)
         changes.append(Change(EVENT_DELETED, path, node.acl, parent.acl))
         self.acls.release(node.acl)
         if self.limited.paths:
@@ -302,7 +303,7 @@ class DataTree:
             self.data_bytes -= len(below) + (len(child.data) if child.data else 0)
             self.data_bytes += self.sums.grow(below, -1, -len(child.data) if child.data else 0)
             if child.owner:
-                self._disown(below, child.owner)
+                self._owned.discard(below, child.owner)
 
     def set_data(self, header: TxnHeader, txn: SetDataTxn) -> Node:
         """Apply one setData; the caller tells the watches.  What a busy server does most has its own way in."""
@@ -335,24 +336,6 @@ class DataTree:
             self._delete(path, header.zxid, changes)
         self.ephemerals.pop(header.client_id, None)
 
-    def _own(self, path: str, owner: int) -> None:
-        kind = kind_of(owner)
-        if kind == EPHEMERAL:
-            self.ephemerals.setdefault(owner, {})[path] = None
-        else:
-            (self.containers if kind == CONTAINER else self.ttls)[path] = None
-
-    def _disown(self, path: str, owner: int) -> None:
-        kind = kind_of(owner)
-        if kind == EPHEMERAL:
-            owned = self.ephemerals.get(owner)
-            if owned is not None:
-                owned.pop(path, None)
-                if not owned:
-                    del self.ephemerals[owner]
-        else:
-            (self.containers if kind == CONTAINER else self.ttls).pop(path, None)
-
     def _change_acl(self, node: Node, acl: tuple[Acl, ...]) -> None:
         before, node.acl = node.acl, self.acls.use(acl)
         self.acls.release(before)
@@ -364,40 +347,8 @@ class DataTree:
         return self.acls.by_number()
 
     def dump(self) -> Iterator[StoredNode]:
-        """Every znode, parents before children; may be drawn over time while txns are applied (a fuzzy snapshot).
-
-        A znode that comes or goes meanwhile is in it or not; the log after the snapshot says so too.  No step is longer
-        than one znode, but for a copy of the names of its children (10 ms for a million).
-        """
-        yield self._stored("/", self.nodes["/"])
-        walk = [("/", iter(list(self.nodes["/"].children or ())))]
-        while walk:
-            prefix, names = walk[-1]
-            for name in names:
-                path = prefix + name
-                node = self.nodes.get(path)
-                if node is None:
-                    continue
-                yield self._stored(path, node)
-                if node.children:
-                    walk.append((path + "/", iter(list(node.children))))
-                    break
-            else:
-                walk.pop()
-
-    def _stored(self, path: str, node: Node) -> StoredNode:
-        stat = (
-            node.czxid,
-            node.mzxid,
-            node.ctime_ms,
-            node.mtime_ms,
-            node.version,
-            node.creations,
-            node.aversion,
-            node.owner,
-            node.pzxid,
-        )
-        return path, node.data, self.acls.number(node.acl), stat
+        """Every znode as a snapshot holds it; may be drawn over time while txns are applied (`fuzzy_walk`)."""
+        return walk(self.nodes, self.acls)
 
     def load(
         self, acls: Mapping[int, Sequence[tuple[int, str, str]]], nodes: Iterable[StoredNode], last_zxid: int
@@ -408,8 +359,7 @@ class DataTree:
         are by then, and loads that too (source: ReferenceCountedACLCache.addUsage).
         """
         self.nodes.clear()
-        for table in (self.ephemerals, self.containers, self.ttls):
-            table.clear()
+        self._owned.clear()
         self.acls = AclTable()
         self.data_bytes = 0
         self.last_zxid = last_zxid
@@ -442,7 +392,7 @@ class DataTree:
                     parent_path, siblings = above, self._children_of(above or "/")
                 siblings[name] = None
             if owner:
-                self._own(path, owner)
+                self._owned.add(path, owner)
         self.data_bytes = data_bytes
         if "/" not in self.nodes:
             raise InternalError("a snapshot without a root was loaded")
