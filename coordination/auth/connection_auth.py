@@ -37,8 +37,8 @@ class Verdict(NamedTuple):
 
 IDENTITIES_MAX = 1000
 """Every check of an ACL looks through them, and the scheme `auth` writes them all into one."""
-CREDENTIAL_BYTES_MAX = 1024
-"""A user's name is part of an identity, and stands in every ACL that `auth` was written into."""
+IDENTITY_LENGTH_MAX = 1024
+"""It stands in every ACL that `auth` was written into. (A password may be longer: only its digest is part of it.)"""
 _SHOWN_MAX = 80  # of what a client says, in a line of the log
 
 
@@ -78,13 +78,13 @@ class ConnectionAuth:
             known = ", ".join(self._settings.schemes)
             why = f"no authentication scheme {scheme_name[:_SHOWN_MAX]!r}; there are {known}"
             return Verdict(AuthFailedError.code, close=True, why=why)
-        if credential is not None and len(credential) > CREDENTIAL_BYTES_MAX:
-            why = f"a credential of {len(credential)} bytes; allowed are {CREDENTIAL_BYTES_MAX}"
-            return Verdict(AuthFailedError.code, close=True, why=why)
         missing = credential is None and scheme_name == DigestScheme.name
         proven = () if missing else scheme.prove(self._peer, credential or b"")
         if not proven:
             return Verdict(AuthFailedError.code, close=True, why=f"authentication failed for scheme {scheme_name}")
+        if (length := max(len(identity.id) for identity in proven)) > IDENTITY_LENGTH_MAX:
+            why = f"an identity of {length} characters; allowed are {IDENTITY_LENGTH_MAX}"
+            return Verdict(AuthFailedError.code, close=True, why=why)
         if len(self.identities) >= IDENTITIES_MAX:
             why = f"the connection has {len(self.identities)} identities, and no more are taken"
             return Verdict(AuthFailedError.code, close=True, why=why)

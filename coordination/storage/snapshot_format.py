@@ -60,7 +60,7 @@ def encode_head(sessions: Mapping[int, int], acls: Mapping[int, Sequence[AclEntr
     """Header, sessions and ACL table; and the id of an added ACL that allows nothing.
 
     The table is written before the znodes, so an ACL that is new while they are being written is not in it: such a
-    znode gets the closed one until the replay of its txn gives it its own. (ZooKeeper fails to load such a snapshot.)
+    znode gets the closed one until the replay of its txn gives it its own.
     """
     closed_id = max([0, *acls]) + 1
     parts = [HEADER_BYTES, _INT.pack(len(sessions))]
