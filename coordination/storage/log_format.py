@@ -11,6 +11,9 @@ and its FileTxnIterator.
 
 A TxnDigest, which Apache ZooKeeper puts behind the txn's record, is inside the payload and covered by its checksum; it
 is kept and handed on as it stands (readers of txns ignore it; we write none, and ZooKeeper takes a log without).
+
+zxids rise from record to record, with one exception (`may_follow`): ZooKeeper 3.9 logs a request that it could not
+decode as an error txn with the zxid of the txn before it.
 """
 
 import re
@@ -29,6 +32,8 @@ END_OF_RECORD = 0x42
 # clientId:long cxid:int zxid:long time:long type:int: no payload is shorter than its TxnHeader.
 TXN_HEADER_BYTES = 32
 ZXID = Struct(">12xq")
+_TYPE = slice(28, 32)
+_ERROR_TYPE = b"\xff\xff\xff\xff"
 
 _SECTOR_BYTES = 512
 _RECORD_OVERHEAD = RECORD_HEAD.size + 1
@@ -81,12 +86,19 @@ def records(buffer: Buffer, start: int, size: int, end: list[End]) -> Iterator[t
             fault = f"a record of {length} bytes lacks its end byte"
             break
         following = zxid_of(payload)[0]
-        if following <= zxid:
+        if following <= zxid and not may_follow(zxid, following, payload):
             fault = f"zxid 0x{following:x} follows 0x{zxid:x}"
             break
         zxid, offset = following, stop + 1
         yield zxid, payload, offset
     end.append(End(offset, zxid, fault))
+
+
+def may_follow(zxid: int, following: int, payload: bytes) -> bool:
+    """Whether the record `payload`, of zxid `following`, may stand behind one of `zxid`: above it, or an error txn that
+    repeats it and changes nothing (source: PrepRequestProcessor.pRequestHelper, where the request had no header yet).
+    """
+    return following > zxid or (following == zxid and payload[_TYPE] == _ERROR_TYPE)
 
 
 def was_whole(buffer: Buffer, start: int, stop: int) -> bool:

@@ -3,8 +3,8 @@
 In:  batches of payloads (TxnHeader and record, as `state.txn` encodes them); a directory after a crash.
 Out: the same payloads in order of zxid; `Repair`s; or a refusal that names file, offset and the zxids around the
      damage.
-Looks into a payload only for its zxid. No trio, no threads: its owner calls it from one thread at a time. Answers to
-FileTxnLog and FilePadding.
+Looks into a payload only for its zxid (and, where that does not rise, its type). No trio, no threads: its owner calls
+it from one thread at a time. Answers to FileTxnLog and FilePadding.
 
 (1) A batch is one write; `sync` is one fdatasync. A payload that `sync` covered survives.
 (2) A file's directory entry is durable before its first record is.
@@ -47,6 +47,7 @@ from coordination.storage.log_format import (
     ZXID,
     End,
     find_record,
+    may_follow,
     records,
     was_whole,
 )
@@ -134,7 +135,7 @@ class TxnLog:
                 end: list[End] = []
                 found = records(buffer, HEADER.size, size, end)
                 for zxid, payload, _ in found:  # the first one is judged; within a file they rise
-                    if zxid <= last_zxid:
+                    if not may_follow(last_zxid, zxid, payload):
                         raise backwards(path, zxid, last_zxid)
                     if last_zxid >= after_zxid and zxid_missing(last_zxid, zxid):
                         raise missing_file(path, last_zxid, zxid)

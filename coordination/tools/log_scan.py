@@ -21,7 +21,7 @@ from coordination.state import txn
 from coordination.state.tree_digest import ZxidDigest, digest_stat, znode_digest
 from coordination.storage import log_names
 from coordination.storage.api import StorageError
-from coordination.storage.log_format import HEADER, Buffer, End, find_record, records, was_whole
+from coordination.storage.log_format import HEADER, Buffer, End, find_record, may_follow, records, was_whole
 from coordination.storage.snapshot import Snapshot, snapshot_files
 from coordination.storage.txn_log import VERSION_DIRECTORY
 
@@ -40,6 +40,8 @@ class LogReport:
     offset: int = 0
     """Just behind the last good record."""
     fault: str = ""
+    repeats: bool = False
+    """The first txn is an error that may repeat the zxid of the one before it, in another file."""
     resumes_zxid: int = 0
     """The first good txn behind damage, 0 if none was found."""
     size_bytes: int = 0
@@ -147,8 +149,9 @@ def scan_log(path: Path) -> LogReport:
         report.offset = HEADER.size
         end: list[End] = []
         for zxid, payload, report.offset in records(buffer, HEADER.size, len(buffer), end):
+            if not report.txns:
+                report.first_zxid, report.repeats = zxid, may_follow(zxid, zxid, payload)
             report.txns += 1
-            report.first_zxid = report.first_zxid or zxid
             report.last_zxid = zxid
             try:
                 report.digests += txn.decode_entry(payload)[2] is not None
@@ -223,7 +226,7 @@ def gaps(reports: list[LogReport]) -> list[tuple[LogReport, LogReport, int]]:
     found = []
     held = [report for report in reports if report.txns]
     for before, after in pairwise(held):
-        if after.first_zxid <= before.last_zxid:
+        if after.first_zxid < before.last_zxid + (not after.repeats):
             found.append((before, after, -1))
         elif before.last_zxid >> 32 == after.first_zxid >> 32 and after.first_zxid > before.last_zxid + 1:
             found.append((before, after, after.first_zxid - before.last_zxid - 1))

@@ -1,6 +1,7 @@
 """A data directory carried between our server and Apache ZooKeeper: the same znodes, Stats, ACLs and sessions."""
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,13 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.security import make_acl, make_digest_acl
 
+from coordination.cli import main
+from coordination.errors import MarshallingError
 from coordination.testing import apache
 from coordination.testing.server import serve
+from coordination.wire import opcodes
+from coordination.wire.records import ConnectRequest
+from coordination.wire.replies import decode_header
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(300)]
 NODES = 2000
@@ -116,3 +122,42 @@ def test_we_start_on_a_copy_of_its(tmp_path: Path, snap_count: int) -> None:
     shutil.copytree(tmp_path / "its" / "version-2", tmp_path / "copy" / "version-2")
     with serve(tmp_path / "copy") as server:
         assert found(server.connect, session) == expected
+
+
+def refused(port: int, opcode: int, body: bytes) -> None:
+    """A request that cannot be decoded, from a client of its own; it is answered MarshallingError."""
+    hello = ConnectRequest(0, 0, 30_000, 0, bytes(16)).encode()
+    request = (1).to_bytes(4, "big") + opcode.to_bytes(4, "big") + body
+    with socket.create_connection(("127.0.0.1", port), 20) as sock, sock.makefile("rb") as answers:
+        sock.sendall(b"".join(len(each).to_bytes(4, "big") + each for each in (hello, request)))
+        answers.read(int.from_bytes(answers.read(4)))
+        answer = answers.read(int.from_bytes(answers.read(4)))
+        assert decode_header(answer, 0, len(answer))[0].err == MarshallingError.code
+
+
+def test_we_start_on_a_log_with_requests_it_could_not_decode(tmp_path: Path) -> None:
+    """It logs them as errors that repeat the zxid before them."""
+    expected = []
+    with apache.standalone() as zoo:
+        member = zoo.members[0]
+        for name in ("a", "b", "c"):  # each in a file of its own, whose first and last txns are such errors
+            for opcode in (opcodes.CREATE, opcodes.DELETE, opcodes.SET_DATA):
+                refused(member.port, opcode, b"\0\0\0\2/")
+            zk = KazooClient(hosts=zoo.connect, timeout=60)
+            zk.start(timeout=20)
+            zk.create(f"/{name}", name.encode())
+            expected = sorted(seen(zk))
+            refused(member.port, opcodes.CREATE, b"")
+            zk.stop()
+            zk.close()
+            member.restart()
+        member.kill()
+        shutil.copytree(member.data_dir / "version-2", tmp_path / "version-2")
+    assert main(["log", "verify", str(tmp_path)]) == 0
+    assert main(["doctor", str(tmp_path)]) == 0
+    with serve(tmp_path) as server:
+        zk = KazooClient(hosts=server.connect, timeout=60)
+        zk.start(timeout=20)
+        assert sorted(seen(zk)) == expected
+        zk.stop()
+        zk.close()

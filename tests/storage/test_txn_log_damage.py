@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from zlib import adler32
 
 import pytest
 
 from coordination.storage import LogDamagedError, TxnLog, txn_log
+from coordination.storage.log_format import HEADER_BYTES, RECORD_HEAD
 from tests.storage.conftest import MakeLog, payload, reopened
 
 # --- torn
@@ -185,6 +187,47 @@ def test_a_file_that_is_no_log_is_refused(make_log: MakeLog) -> None:
     (directory / "version-2" / "log.2").write_bytes(b"hello, this is not a log at all")
     with pytest.raises(LogDamagedError, match="is not a transaction log"):
         TxnLog.open(directory)
+
+
+# --- zxids that do not rise
+
+
+def record(payload: bytes) -> bytes:
+    return RECORD_HEAD.pack(adler32(payload), len(payload)) + payload + b"B"
+
+
+def error(zxid: int) -> bytes:
+    return payload(zxid)[:28] + (-1).to_bytes(4, "big", signed=True) + (-5).to_bytes(4, "big", signed=True)
+
+
+def write(path: Path, *payloads: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(HEADER_BYTES + b"".join(map(record, payloads)))
+
+
+def test_an_error_txn_may_repeat_the_zxid_before_it(tmp_path: Path) -> None:
+    """As ZooKeeper logs requests that it could not decode, the first ones after a start too."""
+    write(tmp_path / "version-2" / "log.1", payload(1), payload(2), error(2), error(2), payload(3), error(3))
+    write(tmp_path / "version-2" / "log.3", error(3), payload(4), error(4))
+    assert reopened(tmp_path) == [1, 2, 2, 2, 3, 3, 3, 4, 4]
+    log = TxnLog.open(tmp_path)
+    assert [zxid for zxid, _ in log.read(3)] == [4, 4]
+    log.truncate(2)
+    assert [zxid for zxid, _ in log.read()] == [1, 2, 2, 2]
+    log.append([payload(3)])
+    log.close()
+    assert reopened(tmp_path) == [1, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("other", [payload(2), payload(2, b"x"), payload(1), error(1)])
+def test_no_other_record_may_repeat_or_go_back(tmp_path: Path, other: bytes) -> None:
+    write(tmp_path / "version-2" / "log.1", payload(1), payload(2), other, payload(3))
+    with pytest.raises(LogDamagedError, match="follows 0x2"):
+        TxnLog.open(tmp_path)
+    write(tmp_path / "version-2" / "log.1", payload(1), payload(2))
+    write(tmp_path / "version-2" / "log.2", other, payload(3))
+    with pytest.raises(LogDamagedError, match="do not belong to one history"):
+        list(TxnLog.open(tmp_path).read())
 
 
 # --- missing
