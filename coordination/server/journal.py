@@ -33,6 +33,7 @@ _LEVEL_OF = {
     "slow_reader_closed": "warning",
     "answers_too_large": "warning",
     "log_repaired": "warning",
+    "log_gap": "warning",
     "snapshot_passed_over": "warning",
     "digest_mismatch": "warning",
     "snapshot_ahead_of_log": "warning",

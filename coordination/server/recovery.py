@@ -55,6 +55,8 @@ def recover(pipeline: Pipeline, store: TxnSnapLog, journal: Journal, disk: Disk)
             except RemoteProtocolError as error:
                 raise _unreadable(zxid, error, store) from error
             count += 1
+        for gap in store.log.gaps:
+            journal.write("log_gap", what=str(gap))
         fresh = restored.fresh
         if not fresh:
             disk.txns_loaded.observe(count)

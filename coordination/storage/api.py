@@ -63,6 +63,26 @@ class DirectoryLockedError(StorageError):
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """zxids that are missing inside one log file, behind the snapshot that the log is read from.
+
+    No reason to refuse: a follower of an ensemble that was brought up to date by a snapshot goes on in the same file
+    (its snapshot is beside it), and before 3.9 a multi with a null path took a zxid and left no record.
+    """
+
+    path: Path
+    after_zxid: int
+    before_zxid: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: no txn between zxid 0x{self.after_zxid:x} and 0x{self.before_zxid:x}, and no snapshot that "
+            f"holds them. If this server wrote the file, {self.before_zxid - self.after_zxid - 1} acknowledged writes "
+            "are lost: restore it from a copy."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Repair:
     """Something opening the log put right. Never about an acknowledged txn; to be logged as a warning."""
 

@@ -16,6 +16,7 @@ it from one thread at a time. Answers to FileTxnLog and FilePadding.
 (5) After a failed write or sync nothing is written again. (After a failed fsync the kernel may call dirty pages clean:
     trying again proves nothing.)
 (6) Between two files of one epoch no zxid is missing, or `read` refuses: a lost file is never skipped in silence.
+    Inside a file one may be missing, and is told of (`Gap` says why).
 
 Rejected: cutting a hole of zeros in the last batch as etcd does (after a power cut, later pages may have reached the
 disk before earlier ones). The file alone cannot tell that from a lost sector under acknowledged records, so the
@@ -29,7 +30,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from zlib import adler32
 
-from coordination.storage.api import LogWriteError, Repair, StorageError
+from coordination.storage.api import Gap, LogWriteError, Repair, StorageError
 from coordination.storage.log_file import (
     check_inner_end,
     first_zxid,
@@ -76,6 +77,8 @@ class TxnLog:
         self._file_bytes_max = file_bytes_max
         self.last_zxid = 0
         self.repairs: list[Repair] = []
+        self.gaps: list[Gap] = []
+        """What `read` came over."""
         self._prealloc_bytes = prealloc_bytes
         self._fd = -1
         self._path = directory
@@ -121,8 +124,10 @@ class TxnLog:
         payload.
 
         Starts in the newest file whose name is not above `after_zxid`, so the cost is that of what is wanted.
-        LogDamagedError as soon as something cannot be trusted; what was yielded before it is good.
+        LogDamagedError as soon as something cannot be trusted; what was yielded before it is good.  zxids that are
+        missing inside a file are listed in `.gaps`.
         """
+        self.gaps.clear()
         files = self.files()
         first = max((i for i, (named, _) in enumerate(files) if named <= after_zxid), default=0)
         last_zxid = 0
@@ -141,10 +146,14 @@ class TxnLog:
                         raise missing_file(path, last_zxid, zxid)
                     if zxid > after_zxid:
                         yield zxid, payload
+                    last_zxid = zxid
                     break
                 for zxid, payload, _ in found:
                     if zxid > after_zxid:
+                        if zxid > last_zxid + 1 and zxid_missing(known := max(last_zxid, after_zxid), zxid):
+                            self.gaps.append(Gap(path, known, zxid))
                         yield zxid, payload
+                    last_zxid = zxid
                 last_zxid = end[0].last_zxid or last_zxid
                 if not newest:
                     following = first_zxid(files[i + 1][1])

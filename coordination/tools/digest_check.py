@@ -17,6 +17,7 @@ from coordination.state.txn import decode_entry
 from coordination.storage.api import StorageError
 from coordination.storage.snapshot import Snapshot
 from coordination.tools import log_scan
+from coordination.tools.log_scan import LogReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,11 @@ class DigestCheck:
         }
 
 
-def check(place: Path) -> DigestCheck | None:
-    """None where there is nothing to compare: no snapshot beside the log, or no digest in either."""
+def check(place: Path, reports: list[LogReport]) -> DigestCheck | None:
+    """None where there is nothing to compare: no snapshot beside the log, or no digest in either.
+
+    `reports`: of its log files.
+    """
     if place.is_file():
         return None
     files = log_scan.log_files(place)
@@ -54,6 +58,8 @@ def check(place: Path) -> DigestCheck | None:
         first = next((zxid for file in files for zxid, _, _ in log_scan.payloads(file) if zxid > tree.last_zxid), 0)
         if first >> 32 == tree.last_zxid >> 32 and first > tree.last_zxid + 1:
             continue  # the log that would follow this snapshot is gone
+        if log_scan.unexplained(reports, tree.last_zxid):
+            continue  # or a part of it
         digest.loaded(tree.last_zxid, None if promised is None else ZxidDigest(*promised))
         compared = int(promised is not None and promised[0] != 0)
         for file in files:

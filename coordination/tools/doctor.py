@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from coordination.storage.api import Gap
 from coordination.storage.directory_lock import LOCK_FILE
 from coordination.storage.log_names import zxid_in_name
 from coordination.storage.log_refusals import repair_command
@@ -284,6 +285,9 @@ def _together(logs: list[LogReport], snapshots: list[SnapshotReport]) -> Iterato
     base = max((report.zxid for report in snapshots if not report.fault), default=0)
     newest = max((report.zxid for report in snapshots), default=0)
     last = max((report.last_zxid for report in logs), default=0)
+    for report, zxid, following in log_scan.unexplained(logs, base):
+        hint = "restore the file from a copy or another member, if txns of yours are missing"
+        yield Finding("gaps", WARN, str(Gap(report.path, zxid, following)), hint)
     after = next((report for report in logs if report.last_zxid > base), None)
     if after is not None:
         first = after.first_zxid

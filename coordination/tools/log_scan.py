@@ -21,6 +21,7 @@ from coordination.state import txn
 from coordination.state.tree_digest import ZxidDigest, digest_stat, znode_digest
 from coordination.storage import log_names
 from coordination.storage.api import StorageError
+from coordination.storage.log_file import zxid_missing
 from coordination.storage.log_format import HEADER, Buffer, End, find_record, may_follow, records, was_whole
 from coordination.storage.snapshot import Snapshot, snapshot_files
 from coordination.storage.txn_log import VERSION_DIRECTORY
@@ -46,6 +47,8 @@ class LogReport:
     """The first good txn behind damage, 0 if none was found."""
     size_bytes: int = 0
     undecodable: list[str] = field(default_factory=list)
+    gaps: list[tuple[int, int]] = field(default_factory=list)
+    """Between which zxids others are missing, of one epoch."""
     digests: int = 0
     """Txns with a digest of the tree behind them."""
 
@@ -66,6 +69,7 @@ class LogReport:
             "resumes_zxid": f"0x{self.resumes_zxid:x}" if self.resumes_zxid else None,
             "size_bytes": self.size_bytes,
             "undecodable": self.undecodable,
+            "gaps": [[f"0x{before:x}", f"0x{after:x}"] for before, after in self.gaps],
             "digests": self.digests,
         }
 
@@ -151,6 +155,8 @@ def scan_log(path: Path) -> LogReport:
         for zxid, payload, report.offset in records(buffer, HEADER.size, len(buffer), end):
             if not report.txns:
                 report.first_zxid, report.repeats = zxid, may_follow(zxid, zxid, payload)
+            elif zxid_missing(report.last_zxid, zxid):
+                report.gaps.append((report.last_zxid, zxid))
             report.txns += 1
             report.last_zxid = zxid
             try:
@@ -219,6 +225,16 @@ def scan_snapshot(path: Path) -> SnapshotReport:
     except StorageError as error:
         report.fault = str(error)
     return report
+
+
+def unexplained(reports: list[LogReport], snapshot_zxid: int) -> list[tuple[LogReport, int, int]]:
+    """(file, zxid, next zxid) wherever zxids of one epoch are missing inside a file and in the snapshot, too."""
+    return [
+        (report, max(before, snapshot_zxid), after)
+        for report in reports
+        for before, after in report.gaps
+        if zxid_missing(max(before, snapshot_zxid), after)
+    ]
 
 
 def gaps(reports: list[LogReport]) -> list[tuple[LogReport, LogReport, int]]:

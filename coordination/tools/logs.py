@@ -13,13 +13,14 @@ import json
 import os
 import sys
 from argparse import ArgumentTypeError, Namespace
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 from coordination.errors import RemoteProtocolError
 from coordination.paths import is_under
 from coordination.state import txn
-from coordination.storage.api import DirectoryLockedError, StorageError
+from coordination.storage.api import DirectoryLockedError, Gap, StorageError
 from coordination.storage.directory_lock import DirectoryLock
 from coordination.storage.log_format import HEADER
 from coordination.storage.log_refusals import repair_command
@@ -28,7 +29,7 @@ from coordination.tools import digest_check, log_scan, words
 from coordination.tools.arguments import Parser, fail
 from coordination.tools.commands import NO_ROOM
 from coordination.tools.digest_check import DigestCheck
-from coordination.tools.log_scan import LogReport
+from coordination.tools.log_scan import LogReport, SnapshotReport
 from coordination.tools.txn_text import Show, paths_of, txn_json, txn_line
 
 ZXID_MAX = (1 << 63) - 1
@@ -201,8 +202,11 @@ def _verify(options: Namespace) -> int:
             fail(
                 f"{before.path.name} ends at 0x{before.last_zxid:x}, {after.path.name} {what} (0x{after.first_zxid:x})"
             )
+        newest = next((each.zxid for each in _sound_snapshots(place)), 0) if any(each.gaps for each in reports) else 0
+        for report, zxid, following in log_scan.unexplained(reports, newest):
+            sys.stderr.write(f"warning: {Gap(report.path, zxid, following)}\n")
         if code == words.EXIT_OK and any(report.digests for report in reports):
-            found = digest_check.check(place)
+            found = digest_check.check(place, reports)
             if found is not None:
                 digests.append(found.fields())
                 code = _judge_digests(found, options.json)
@@ -210,6 +214,12 @@ def _verify(options: Namespace) -> int:
         verdict = {"schema": "coordination.log_verify/1", "sound": not code, "files": files, "gaps": missing}
         print(json.dumps({**verdict, "digests": digests}))
     return code
+
+
+def _sound_snapshots(place: Path) -> Iterator[SnapshotReport]:
+    """Those beside the log, newest first."""
+    scanned = (log_scan.scan_snapshot(path) for path in log_scan.snapshots_in(place)) if place.is_dir() else ()
+    return (each for each in scanned if not each.fault)
 
 
 def _judge_digests(found: DigestCheck, as_json: bool) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import load
+from coordination.storage.log_format import HEADER, records
 from coordination.testing.process import ServerDied
 from coordination.testing.server import serve
 
@@ -62,6 +63,27 @@ def test_a_torn_tail_is_cut_and_said_so(tmp_path: Path) -> None:
         assert "torn tail" in server.output.read_text()
         client = load.Client(server.port)
         assert client.call(load.GET_DATA, load.get_body("/whole"))[0] == 0
+        client.close()
+
+
+def test_a_record_that_was_cut_out_is_said_and_refuses_nothing(tmp_path: Path) -> None:
+    """It may be as ZooKeeper left it, where a snapshot brought a follower up to date."""
+    with serve(tmp_path) as server:
+        client = load.Client(server.port)
+        for name in ("a", "b", "c"):
+            assert client.call(load.CREATE, load.create_body(f"/{name}"))[0] == 0
+        client.sock.close()
+        server.kill()
+        (path,) = (tmp_path / "version-2").glob("log.*")
+        before = path.read_bytes()
+        found = list(records(before, HEADER.size, len(before), []))
+        cut = next(i for i, (_, payload, _) in enumerate(found) if b"/b" in payload)
+        path.write_bytes(before[: found[cut - 1][2]] + before[found[cut][2] :])
+        server.serve()
+        assert '"log_gap"' in server.output.read_text()
+        client = load.Client(server.port)
+        codes = [client.call(load.GET_DATA, load.get_body(f"/{name}"))[0] for name in ("a", "b", "c")]
+        assert codes == [0, -101, 0]
         client.close()
 
 

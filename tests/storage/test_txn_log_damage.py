@@ -248,6 +248,20 @@ def test_a_missing_file_is_not_skipped(tmp_path: Path) -> None:
     assert [zxid for zxid, _ in log.read(6)] == [7, 8, 9]
 
 
+def test_what_is_missing_inside_a_file_is_told_of_and_refused_by_nobody(tmp_path: Path) -> None:
+    """A follower that a snapshot brought up to date goes on in the file it was writing."""
+    epoch = 1 << 32
+    write(tmp_path / "version-2" / "log.1", *map(payload, (1, 2, 5, 6, 9, epoch | 1, epoch | 2)))
+    log = TxnLog.open(tmp_path)
+    assert [zxid for zxid, _ in log.read()] == [1, 2, 5, 6, 9, epoch | 1, epoch | 2]
+    assert [(gap.after_zxid, gap.before_zxid) for gap in log.gaps] == [(2, 5), (6, 9)]
+    assert "2 acknowledged writes" in str(log.gaps[0])
+    for snapshot, told in ((3, [(3, 5), (6, 9)]), (4, [(6, 9)]), (8, []), (epoch | 1, [])):
+        assert [zxid for zxid, _ in log.read(snapshot)] == [z for z in (5, 6, 9, epoch | 1, epoch | 2) if z > snapshot]
+        assert [(gap.after_zxid, gap.before_zxid) for gap in log.gaps] == told
+    log.close()
+
+
 def test_a_new_epoch_is_no_gap(tmp_path: Path) -> None:
     log = TxnLog.open(tmp_path)
     log.append([payload(1)])

@@ -15,6 +15,7 @@ import pytest
 from coordination.state import txn
 from coordination.state.txn import SetDataTxn, TxnBody, TxnHeader
 from coordination.storage import SnapshotWriter, TxnLog
+from coordination.storage.log_format import HEADER, records
 from coordination.testing import server
 from coordination.tools import commands
 from coordination.tools.client import Client
@@ -78,6 +79,13 @@ def write_log(directory: Path, *files: range) -> Path:
         log.roll()
     log.close()
     return directory / "version-2"
+
+
+def without_records(path: Path, first: int, last: int) -> None:
+    """Cut these zxids out of a log file, with nothing left of them."""
+    before = path.read_bytes()
+    ends = {zxid: stop for zxid, _, stop in records(before, HEADER.size, len(before), [])}
+    path.write_bytes(before[: ends[first - 1]] + before[ends[last] :])
 
 
 def write_snapshot(directory: Path, zxid: int, extra: tuple[str, ...] = ()) -> Path:

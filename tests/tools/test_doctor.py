@@ -10,7 +10,7 @@ import pytest
 from coordination.testing import server
 from coordination.tools import doctor
 
-from .conftest import Run, damage, write_log, write_snapshot
+from .conftest import Run, damage, without_records, write_log, write_snapshot
 
 
 def levels(run: Run, *arguments: object) -> dict[str, list[str]]:
@@ -99,6 +99,15 @@ def log_torn(data: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
 
 
+def record_cut_out(data: Path) -> None:
+    without_records(data / "version-2" / "log.14", 25, 26)
+
+
+def record_cut_out_that_a_snapshot_holds(data: Path) -> None:
+    record_cut_out(data)
+    write_snapshot(data, 26)
+
+
 def renamed(data: Path) -> None:
     (data / "version-2" / "log.14").rename(data / "version-2" / "log.15")
 
@@ -115,6 +124,8 @@ def renamed(data: Path) -> None:
         (epochs_wrong, {"epochs": ["FAIL"]}, 7),
         (log_damaged, {"logs": ["FAIL"], "gaps": ["FAIL"]}, 7),
         (log_torn, {"logs": ["WARN"]}, 0),
+        (record_cut_out, {"gaps": ["WARN"]}, 0),
+        (record_cut_out_that_a_snapshot_holds, {}, 0),
         (renamed, {"logs": ["WARN"]}, 0),
     ],
 )

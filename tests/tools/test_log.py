@@ -14,7 +14,7 @@ from coordination.tools.logs import zxid_range
 from coordination.wire import opcodes
 from coordination.wire.records import Acl
 
-from .conftest import PREALLOC_BYTES, SESSION, Run, damage, payload, write_log
+from .conftest import PREALLOC_BYTES, SESSION, Run, damage, payload, without_records, write_log, write_snapshot
 
 # --- dump
 
@@ -148,6 +148,17 @@ def test_a_torn_newest_file_is_only_a_warning(run: Run, data: Path) -> None:
     assert ran.code == 0
     assert "[WARN]" in ran.out
     assert scan_log(path).end == TORN
+
+
+def test_records_cut_out_of_a_file_are_a_warning_unless_a_snapshot_holds_them(run: Run, data: Path) -> None:
+    path = write_log(data, range(1, 10)) / "log.1"
+    without_records(path, 4, 5)
+    ran = run("log", "verify", data)
+    assert (ran.code, scan_log(path).gaps) == (0, [(3, 6)])
+    assert "no txn between zxid 0x3 and 0x6" in ran.err
+    assert json.loads(run("log", "verify", "--json", data).out)["files"][0]["gaps"] == [["0x3", "0x6"]]
+    write_snapshot(data, 5)
+    assert run("log", "verify", data).err == ""
 
 
 def test_a_large_preallocated_file_is_quick(data: Path) -> None:
