@@ -77,6 +77,7 @@ class PartResult(NamedTuple):
 
 
 _NOTHING = b""
+_new_change = tuple.__new__  # a third of the time of the constructor: a session may end with 100,000 ephemerals
 
 
 class DataTree:
@@ -323,18 +324,37 @@ class DataTree:
         return node
 
     def _close_session(self, header: TxnHeader, paths: list[str] | None, changes: list[Change]) -> None:
-        owned = self.ephemerals.get(header.client_id, {})
-        # What the txn names first, in its order; then anything left over, so that no ephemeral outlives its session.
-        # Names are deleted whoever owns them now (source: DataTree.deleteNodes): over a fuzzy snapshot it may be a
-        # later node, whose own txns follow.
-        for path in paths or ():
-            try:
-                self._delete(path, header.zxid, changes)
-            except NoNodeError:
-                continue  # the snapshot already lacks it
-        for path in list(owned):
-            self._delete(path, header.zxid, changes)
-        self.ephemerals.pop(header.client_id, None)
+        """What the txn names first, in its order; then anything left over, so that no ephemeral outlives its session.
+
+        Does to each what `_delete` does, in one go: they may be 100,000, and everybody waits.
+        """
+        zxid, session_id = header.zxid, header.client_id
+        nodes, acls, limited = self.nodes, self.acls, self.limited
+        parent_path: str | None = None
+        parent = nodes["/"]  # mostly that of the ephemeral before
+        for path in dict.fromkeys(paths or ()) | self.ephemerals.pop(session_id, {}):
+            node = nodes.get(path)
+            if node is None or node.owner != session_id or node.children or limited.paths:
+                # Names are deleted whoever owns them now (source: DataTree.deleteNodes): over a fuzzy snapshot it may
+                # be a later node, whose own txns follow.
+                try:
+                    self._delete(path, zxid, changes)
+                except NoNodeError:
+                    pass  # the snapshot already lacks it
+                continue
+            slash = path.rfind("/")
+            above = path[:slash]
+            if above != parent_path:
+                parent_path, parent = above, nodes[above or "/"]
+                parent.pzxid = max(parent.pzxid, zxid)
+                parent.encoded_stat = None
+            del nodes[path]
+            del parent.children[path[slash + 1 :]]  # type: ignore[union-attr]
+            self.data_bytes -= len(path) + (len(node.data) if node.data else 0)
+            acl = node.acl
+            if acl is not OPEN_ACL:
+                acls.release(acl)
+            changes.append(_new_change(Change, (EVENT_DELETED, path, acl, parent.acl)))
 
     def _change_acl(self, node: Node, acl: tuple[Acl, ...]) -> None:
         before, node.acl = node.acl, self.acls.use(acl)

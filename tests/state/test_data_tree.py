@@ -16,12 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from coordination.auth.identity import Identity
 from coordination.auth.settings import AuthSettings
 from coordination.errors import KeeperError
-from coordination.state.data_tree import DataTree
+from coordination.state.data_tree import Change, DataTree
 from coordination.state.prep import Outstanding, Prep, next_version
 from coordination.state.tree_digest import DIGEST_VERSION, TreeDigest, digest_of
-from coordination.state.txn import CreateTxn, ErrorTxn, TxnBody, TxnHeader, decode_entry, encode
+from coordination.state.txn import CloseSessionTxn, CreateTxn, ErrorTxn, TxnBody, TxnHeader, decode_entry, encode
 from coordination.state.znode import kind_of, owner_of_ttl, ttl_of_owner
 from coordination.wire import opcodes
+from coordination.wire.opcodes import EVENT_DELETED
 from coordination.wire.records import OPEN_ACL, STAT, Acl, Stat
 from coordination.wire.requests import CheckVersion, Create, Delete, Multi, SetData, WriteOperation
 
@@ -325,6 +326,24 @@ def test_the_end_of_a_session_is_one_change_however_many_its_ephemerals_are() ->
     prep.settled(ended)
     assert "/b/1" not in prep._by_path
     assert "/b/0" in prep._by_path  # which is about the one that came after
+
+
+def test_the_end_of_a_session_over_a_fuzzy_snapshot() -> None:
+    """The tree may lack what the txn names, hold later znodes of those names, and ephemerals the txn does not name."""
+    tree = DataTree()
+    planted = (("/a", 0), ("/a/gone", 11), ("/a/later", 22), ("/a/full", 0), ("/a/full/x", 22), ("/a/left", 11))
+    for zxid, (path, owner) in enumerate(planted, 1):
+        body = CreateTxn(path, b"v", (Acl(31, "digest", f"{path}:x"),), bool(owner), -1)
+        tree.apply(TxnHeader(owner or 11, 1, zxid, 1000, opcodes.CREATE), body, [])
+    changes: list[Change] = []
+    names = ["/a/gone", "/a/never", "/none/below", "/a/later", "/a/full", "/a/full/x"]
+    tree.apply(TxnHeader(11, 1, 9, 1000, opcodes.CLOSE_SESSION), CloseSessionTxn(names), changes)
+    assert {path for path in tree.nodes if not path.startswith("/zookeeper")} == {"/", "/a"}
+    assert [change.path for change in changes] == ["/a/gone", "/a/later", "/a/full", "/a/left"]
+    assert {(change.type, change.parent_acl) for change in changes} == {(EVENT_DELETED, tree.nodes["/a"].acl)}
+    assert tree.ephemerals == {}
+    assert tree.nodes["/a"].pzxid == 9
+    tree.check_invariants()
 
 
 def test_a_znode_whose_acl_a_fuzzy_snapshot_does_not_hold_is_closed_until_its_txn_is_replayed() -> None:
