@@ -43,6 +43,9 @@ class Send:
 
     who: int
     requests: Sequence[Any]
+    ends: bool = False
+    """The server closes the connection behind its answers.  That is waited for: ZooKeeper may still answer a ping that
+    comes in between, or lose its answers to one that comes later."""
 
 
 @dataclass(slots=True)
@@ -149,6 +152,8 @@ class Side:
                 said.append(hello)
             link.send(b"".join(self._encoded(link, request) for request in step.requests))
             said += self._answers(step.who, link, len(step.requests))
+            if step.ends and step.who in self.links:
+                said += self._answers(step.who, link, 1)
         for who in sorted(self.links):
             told.setdefault(who, []).extend(self._barrier(who))
         return told

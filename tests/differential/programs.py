@@ -147,7 +147,7 @@ class Maker:
         if roll < 0.10:
             return Send(who, [*self._some(), requests.CloseSession(0)])
         if roll < 0.105:
-            return Send(who, [Raw(self._pick(((0, 1), (999, 1), (-1, 1), (10, 1), (23, 1))))])
+            return Send(who, [Raw(self._pick(((0, 1), (999, 1), (-1, 1), (10, 1), (23, 1))))], ends=True)
         return Send(who, self._some())
 
     def _some(self) -> list[Any]:

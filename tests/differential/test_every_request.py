@@ -87,7 +87,7 @@ def test_a_request_cut_short(pair: Pair, opcode: int, payload: bytes) -> None:
 
 @pytest.mark.parametrize("opcode", [0, -1, -2, 10, 13, 23, 50, 99, 108, 200, 1 << 30, -(1 << 31)])
 def test_an_opcode_that_does_not_exist(pair: Pair, opcode: int) -> None:
-    agree(pair, lambda top: [one(Raw(opcode)), one(WhoAmI(0))])
+    agree(pair, lambda top: [Send(0, [Raw(opcode)], ends=True), one(WhoAmI(0))])
 
 
 MULTI_END = pack_int(-1) + b"\1" + NULL
