@@ -89,19 +89,27 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-def test_whatever_way_an_address_is_spelled_its_connections_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("host", "other", "shown"),
+    [("127.0.0.1", "::1", "/127.0.0.1:"), ("::1", "127.0.0.1", "/[0:0:0:0:0:0:0:1]:")],
+)
+def test_whatever_way_an_address_is_spelled_its_connections_are_counted(
+    tmp_path: Path, host: str, other: str, shown: str
+) -> None:
     """To an IPv6 socket 127.0.0.1 is ::ffff:127.0.0.1, and ::1 is what Java calls 0:0:0:0:0:0:0:1."""
     settings = options(tmp_path, maxClientCnxns="2")
-    with server.serve(options=[*settings, "--host", "::", "--4lw", "cons"]) as running:
-        for host, shown in (("127.0.0.1", "/127.0.0.1:"), ("::1", "/[0:0:0:0:0:0:0:1]:")):
-            with Client(running.port, host=host) as one:
-                assert one.hello is not None
-                with socket.create_connection((host, running.port), 10) as sock, sock.makefile() as answer:
-                    sock.sendall(b"cons")
-                    assert shown in answer.read()
-                with Client(running.port, host=host) as two, Client(running.port, host=host) as three:
-                    assert two.hello is not None
-                    assert three.hello is None
+    with (
+        server.serve(options=[*settings, "--host", "::", "--4lw", "cons"]) as running,
+        Client(running.port, host=host) as one,
+        Client(running.port, host=host) as two,
+        Client(running.port, host=host) as three,
+    ):
+        assert one.hello is not None
+        assert two.hello is not None
+        assert three.hello is None
+        with socket.create_connection((other, running.port), 10) as sock, sock.makefile() as answer:
+            sock.sendall(b"cons")
+            assert answer.read().count(shown) == 2
 
 
 def test_a_small_outstanding_limit_slows_down_and_loses_nothing(tmp_path: Path) -> None:
