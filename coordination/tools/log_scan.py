@@ -8,6 +8,7 @@ Knows no command line.  Uses the format rooms of `storage` and not `TxnLog`, who
     nothing good behind it), damaged (good records lie behind a bad one).
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,12 +125,30 @@ def snapshots_in(given: Path) -> list[Path]:
 
 @contextmanager
 def contents(path: Path) -> Iterator[Buffer]:
+    """A log file up to its last byte that is not zero, as it is now.
+
+    A server that uses the file may write behind that, which is not what is looked at; and it may give back the zeros it
+    had allocated, in which a mapping of the whole file would end this process (SIGBUS).
+    """
     with path.open("rb") as file:
-        if path.stat().st_size == 0:
+        used = _used_bytes(file.fileno())
+        if used == 0:
             yield b""
             return
-        with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+        with mmap(file.fileno(), used, access=ACCESS_READ) as mapped:
             yield mapped
+
+
+def _used_bytes(fd: int) -> int:
+    """The offset behind the last byte that is not zero, but not less than there is of a header."""
+    size = os.fstat(fd).st_size
+    step = 1 << 20
+    for stop in range(size, 0, -step):
+        low = max(0, stop - step)
+        found = len(os.pread(fd, stop - low, low).rstrip(b"\0"))
+        if found:
+            return max(low + found, min(size, HEADER.size))
+    return min(size, HEADER.size)
 
 
 def payloads(path: Path) -> Iterator[tuple[int, bytes, int]]:
@@ -168,8 +187,7 @@ def scan_log(path: Path) -> LogReport:
 
 
 def _judge_end(report: LogReport, buffer: Buffer, end: End) -> None:
-    used = _last_used(buffer, end.offset)
-    # Only up to there: searching a preallocated file's zeros for records would take minutes.
+    used = len(buffer)
     behind = find_record(buffer, end.offset, used, end.last_zxid)
     if behind is not None:
         report.end, report.resumes_zxid = DAMAGED, behind[1]
@@ -179,17 +197,6 @@ def _judge_end(report: LogReport, buffer: Buffer, end: End) -> None:
     elif end.fault or used > end.offset:
         report.end = TORN
         report.fault = end.fault or "something lies behind the zeros that end the log"
-
-
-def _last_used(buffer: Buffer, start: int) -> int:
-    """The offset behind the last byte from `start` on that is not zero; `start` if there is none."""
-    step = 1 << 20
-    for stop in range(len(buffer), start, -step):
-        low = max(start, stop - step)
-        found = len(buffer[low:stop].rstrip(b"\0"))
-        if found:
-            return low + found
-    return start
 
 
 def _check_header(path: Path, buffer: Buffer) -> None:

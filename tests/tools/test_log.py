@@ -2,13 +2,15 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from coordination.state.txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, ErrorTxn, MultiTxn, SetDataTxn
 from coordination.storage import TxnLog
+from coordination.tools import log_scan
 from coordination.tools.log_scan import CLEAN, DAMAGED, TORN, log_files, scan_log
 from coordination.tools.logs import zxid_range
 from coordination.wire import opcodes
@@ -200,3 +202,21 @@ def test_bad_command_lines(run: Run, arguments: tuple[str, ...], code: int) -> N
     ran = run("log", *arguments)
     assert ran.code == code
     assert ran.err.startswith("error: ")
+
+
+def test_a_log_that_a_server_writes_and_trims_meanwhile_is_sound(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = TxnLog.open(data, prealloc_bytes=PREALLOC_BYTES)
+    log.append([payload(zxid) for zxid in range(1, 10)])
+    log.sync()
+    read = log_scan.records
+
+    def read_while_it_is_written(*arguments: Any) -> Iterator[tuple[int, bytes, int]]:
+        yield from read(*arguments)
+        log.append([payload(zxid) for zxid in range(log.last_zxid + 1, log.last_zxid + 5)])
+        log.roll()  # gives the zeros back: whoever reads them in a mapping dies of SIGBUS
+
+    monkeypatch.setattr(log_scan, "records", read_while_it_is_written)
+    (path,) = log_files(data)
+    report = scan_log(path)
+    log.close()
+    assert (report.end, report.fault, report.last_zxid) == (CLEAN, "", 9)
