@@ -70,7 +70,7 @@ def _set_quota(call: Call) -> None:
         raise VerbError(f"cannot set a quota under the path: {ROOT}")
     asked = Limits()
     for option, (key, least, word) in _LIMITS.items():
-        value = call.integer(option, -1, "NumberFormatException happens when parsing the option value")
+        value = call.integer(option, -1, "NumberFormatException happens when parsing the option value", bits=64)
         if call.has(option) and value < least:
             raise VerbError(word)
         asked.values[key] = value

@@ -111,9 +111,6 @@ class Shell:
                 raise refused(error, command[0]) from error
             except LocalPathError as error:
                 raise VerbError(str(error), hint="a path is /NAME/NAME..., or / itself") from error
-            except OptionError as error:
-                verb = VERBS[command[0]]
-                raise VerbError(str(error), hint=f"{verb.name} {verb.usage}") from error
             except CoordinationError as error:
                 raise VerbError(str(error), words.EXIT_NO_ANSWER) from error
         except VerbError as error:
@@ -128,6 +125,8 @@ class Shell:
     # -- inside
 
     def _run(self, command: list[str]) -> None:
+        if not command:  # of a line that is one quote
+            raise VerbError("No command entered", hint="help")
         name, rest = command[0], command[1:]
         if name in OWN_VERBS:
             self._run_own(name, rest)
@@ -137,9 +136,12 @@ class Shell:
             raise VerbError(f"Command not found: {name}", hint=_nearest(name))
         if self.client is None or not self.client.state.is_alive:
             raise VerbError("Not connected", words.EXIT_NO_ANSWER, f"connect {self.host}")
-        if verb.watch_as_word and len(rest) > 1:
-            rest = self._old_watch(verb, rest)
-        parsed = verb.options.parse(rest)
+        try:
+            if verb.watch_as_word and len(rest) > 1:
+                rest = self._old_watch(verb, rest)
+            parsed = verb.options.parse(rest)
+        except OptionError as error:
+            raise VerbError(str(error), hint=f"{verb.name} {verb.usage}") from error
         if len(parsed.args) < verb.arguments_min:
             raise VerbError(verb.usage_text())
         verb.run(Call(verb, parsed, self.client, self.out, self._stay))

@@ -4,6 +4,7 @@ In: a parsed command line and a client.  Out: lines and fields in an `Output`, o
 Knows no particular verb.  Answers to ZooKeeper's CliCommand and CliException.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from coordination.tools import words
 from coordination.tools.client import Client
 from coordination.tools.java_options import Options, Parsed
 from coordination.tools.output import Output
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}")
 
 
 class VerbError(Exception):
@@ -52,15 +55,15 @@ class Call:
     def has(self, option: str) -> bool:
         return self.words.has(option)
 
-    def integer(self, option: str, default: int, what: str) -> int:
-        """The value of `option` as a number; VerbError with `what` when it is none."""
+    def integer(self, option: str, default: int, what: str, *, bits: int = 32) -> int:
+        """The value of `option` as a number of Java's, of so many bits; VerbError with `what` when it is none."""
         text = self.words.options.get(option)
         if text is None:
             return default
-        try:
-            return int(text)
-        except ValueError:
-            raise VerbError(what) from None
+        number = int(text) if _NUMBER.fullmatch(text) else None
+        if number is None or not -(1 << bits - 1) <= number < 1 << bits - 1:
+            raise VerbError(what)
+        return number
 
     def usage_error(self) -> VerbError:
         return VerbError(self.verb.usage_text())

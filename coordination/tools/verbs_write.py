@@ -35,7 +35,7 @@ def _create(call: Call) -> None:
     ephemeral, sequential, container = call.has("e"), call.has("s"), call.has("c")
     if container and (ephemeral or sequential):
         raise VerbError("-c cannot be combined with -s or -e. Containers cannot be ephemeral or sequential.")
-    ttl_ms = call.integer("t", 0, "-t argument must be a long value") if call.has("t") else None
+    ttl_ms = call.integer("t", 0, "-t argument must be a long value", bits=64) if call.has("t") else None
     if ttl_ms is not None:
         if ephemeral:
             raise VerbError("TTLs cannot be used with Ephemeral znodes")
@@ -201,6 +201,8 @@ def _reconfig(call: Call) -> None:
         raise call.usage_error()
     try:
         version = int(options["v"], 16) if "v" in options else -1
+        if not -(1 << 63) <= version < 1 << 63:
+            raise ValueError
     except ValueError:
         raise VerbError("-v must be followed by a long (configuration version)") from None
     if whole and ("add" in options or "remove" in options):

@@ -49,6 +49,10 @@ EXITS = [
     ("removewatches {top}", 4),
     ("reconfig -add server.2=h:1:2;3", 4),
     ("set -v x {top} y", 2),
+    ("set -v 2147483648 {top} y", 2),
+    ("delete -v 1_0 {top}", 2),
+    ("setquota -n 9223372036854775808 {top}", 2),
+    ("reconfig -v 10000000000000000 -add server.2=h:1:2;3", 2),
     ("set -b {top} !!!", 2),
     ("version", 0),
     ("help", 0),
@@ -210,6 +214,13 @@ def test_history_and_redo(cli: Run, top: str) -> None:
     assert f"0 - create {top}/a\n1 - history\n" in ran.out
     assert f"Node already exists: {top}/a" in ran.err
     assert "Command index out of range" in ran.err
+
+
+def test_lines_that_are_no_command(cli: Run, top: str) -> None:
+    ran = cli(stdin=f'"\nls -z /\nredo 0\nredo 1\nget {top}\n')
+    assert ran.err.count("No command entered") == 1
+    assert ran.err.count("Unrecognized option: -z\n  try: ls ") == 2
+    assert ran.code == 0
 
 
 def test_the_history_shows_no_credential(cli: Run) -> None:
