@@ -22,7 +22,7 @@ from coordination.state import txn
 from coordination.state.tree_digest import ZxidDigest, digest_stat, znode_digest
 from coordination.storage import log_names
 from coordination.storage.api import StorageError
-from coordination.storage.log_file import zxid_missing
+from coordination.storage.log_file import has_header, newest_end, zxid_missing
 from coordination.storage.log_format import HEADER, Buffer, End, find_record, may_follow, records, was_whole
 from coordination.storage.snapshot import Snapshot, snapshot_files
 from coordination.storage.txn_log import VERSION_DIRECTORY
@@ -152,22 +152,25 @@ def _used_bytes(fd: int) -> int:
 
 
 def payloads(path: Path) -> Iterator[tuple[int, bytes, int]]:
-    """(zxid, payload, offset behind it) of every good record up to the first bad one. StorageError: no log file."""
+    """(zxid, payload, offset behind it) of every good record up to the first bad one; none where a crash came before
+    the header.  StorageError: no log file.
+    """
     with contents(path) as buffer:
-        _check_header(path, buffer)
-        yield from records(buffer, HEADER.size, len(buffer), [])
+        if has_header(buffer):
+            yield from records(buffer, HEADER.size, len(buffer), [])
+        else:
+            newest_end(buffer, path)
 
 
 def scan_log(path: Path) -> LogReport:
     """Read a whole log file and decode every txn in it."""
     report = LogReport(path, size_bytes=path.stat().st_size)
     with contents(path) as buffer:
-        try:
-            _check_header(path, buffer)
-        except StorageError as error:
-            report.fault = str(error)
-            # A crash between creating a file and writing its header leaves only zeros.
-            report.end = TORN if not any(buffer[: HEADER.size]) else DAMAGED
+        if not has_header(buffer):
+            try:
+                report.end, report.fault = TORN, newest_end(buffer, path).fault or ""
+            except StorageError as error:
+                report.end, report.fault = DAMAGED, str(error)
             return report
         report.offset = HEADER.size
         end: list[End] = []
@@ -197,11 +200,6 @@ def _judge_end(report: LogReport, buffer: Buffer, end: End) -> None:
     elif end.fault or used > end.offset:
         report.end = TORN
         report.fault = end.fault or "something lies behind the zeros that end the log"
-
-
-def _check_header(path: Path, buffer: Buffer) -> None:
-    if len(buffer) < HEADER.size or HEADER.unpack_from(buffer)[0] != b"ZKLG":
-        raise StorageError(f"{path} is not a transaction log: it begins with {bytes(buffer[:4])!r}, not b'ZKLG'")
 
 
 def scan_snapshot(path: Path) -> SnapshotReport:

@@ -131,7 +131,7 @@ def _dump(options: Namespace) -> int:
             if not options.json:
                 print(f"# {path}: {shown} of {report.txns} txns shown", flush=True)
             if report.end != log_scan.CLEAN:
-                code = _complain(report)
+                code = _complain(report) or code
     return code
 
 

@@ -220,3 +220,20 @@ def test_a_log_that_a_server_writes_and_trims_meanwhile_is_sound(data: Path, mon
     report = scan_log(path)
     log.close()
     assert (report.end, report.fault, report.last_zxid) == (CLEAN, "", 9)
+
+
+@pytest.mark.parametrize("began", [b"", b"ZKLG\0\0", bytes(4096)])
+def test_a_newest_file_whose_header_never_reached_the_disk(run: Run, data: Path, began: bytes) -> None:
+    version = write_log(data, range(1, 4))
+    (version / "log.4").write_bytes(began)
+    for command in ("dump", "verify"):
+        ran = run("log", command, data)
+        assert ran.code == 0, ran
+        assert "log.4 is torn at offset 0" in ran.err
+
+
+def test_the_worst_of_several_files_is_the_exit_code_of_dump(run: Run, data: Path) -> None:
+    version = write_log(data, range(1, 4), range(4, 8))
+    damage(version / "log.1", 60)
+    (version / "log.8").write_bytes(b"")
+    assert run("log", "dump", data).code == 6
