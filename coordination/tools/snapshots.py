@@ -46,7 +46,7 @@ _HEXADECIMAL = ("cZxid", "mZxid", "pZxid", "ephemeralOwner")
 _EPILOG = """\
 commands:
   dump FILE|DATADIR        every znode, its Stat and its size (-d: its value); a directory means its newest snapshot
-  verify FILE|DATADIR ...  seal, structure, parents, ACLs of every snapshot
+  verify FILE|DATADIR ...  seal, structure and parents of every snapshot
   diff A B                 what B has more, less, or otherwise than A
   convert FILE NEW         unpack or pack: NEW is snapshot.<zxid>, or snapshot.<zxid>.gz
 
@@ -196,6 +196,8 @@ def verdict(report: SnapshotReport) -> str:
     if report.fault:
         return f"[FAIL] {report.path}: {report.fault}"
     fuzzy = f", holds changes up to 0x{report.newest_zxid:x}" if report.newest_zxid > report.zxid else ""
+    if report.acls_elsewhere:
+        fuzzy += f", the ACLs of {report.acls_elsewhere} znodes are in the log only"
     digest = "" if report.digest is None else f", digest {report.digest.signed} at 0x{report.digest.zxid:x}"
     return (
         f"[OK]   {report.path}: zxid 0x{report.zxid:x}{fuzzy}, {report.znodes} znodes, {report.sessions} sessions, "
