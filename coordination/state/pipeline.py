@@ -163,8 +163,13 @@ class Pipeline:
         return None if self.digest is None else self.digest.latest()
 
     def recovered(self) -> None:
-        """The log is read: zxids go on behind it, every session gets its full timeout again."""
+        """The log is read: zxids go on behind it, every session gets its full timeout again.  One that the files know
+        only as an owner of ephemerals ends after the shortest there is (ZooKeeper ends it at once: ZooKeeperServer.
+        loadData); without an end its ephemerals would stay for ever.
+        """
         self._proposals.zxid = max(self._proposals.zxid, self.tree.last_zxid)
+        for owner in sorted(self.tree.ephemerals.keys() - self.sessions.by_id.keys()):
+            self.sessions.track(owner, self.settings.min_session_timeout_ms, self.now_ms)
         if self.digest is not None:
             for name, details in self.digest.recovered():
                 self._outbox.tell(name, **details)

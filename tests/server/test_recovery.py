@@ -10,6 +10,7 @@ from coordination.server.readings import Disk
 from coordination.server.recovery import recover
 from coordination.state.pipeline import Pipeline
 from coordination.state.ready import Settings
+from coordination.state.txn import CloseSessionTxn, decode
 from coordination.storage import StorageError, TxnSnapLog
 from coordination.storage.log_format import TXN_HEADER_BYTES
 
@@ -37,6 +38,21 @@ async def test_a_recovery_longer_than_the_timeout_expires_nobody(tmp_path: Path,
     pipeline.at(100_000 + 2 * TIMEOUT_MS, 0)
     pipeline.tick()
     assert len(pipeline.take().persist) == 1
+
+
+async def test_an_ephemeral_whose_session_nobody_knows_goes(tmp_path: Path) -> None:
+    """As such files of ZooKeeper are: it kills the session when it has loaded them."""
+    store, tree = TxnSnapLog.open(tmp_path), Pipeline(Settings(), 0).tree
+    ghost = ("/ghost", b"", -1, (1, 1, 0, 0, 0, 0, 0, SESSION_ID, 1))
+    store.begin_snapshot(3, {}, tree.acl_table(), [*tree.dump(), ghost]).write_all()
+    pipeline = Pipeline(Settings(min_session_timeout_ms=TIMEOUT_MS), 0)
+    recover(pipeline, store, Journal(), Disk())
+    store.close()
+    pipeline.at(pipeline.now_ms + 2 * TIMEOUT_MS, 0)
+    pipeline.tick()
+    (payload,) = pipeline.take().persist
+    assert decode(payload)[1] == CloseSessionTxn(["/ghost"])
+    assert decode(payload)[0].client_id == SESSION_ID
 
 
 async def test_a_txn_nobody_here_knows_is_refused_with_the_way_out(tmp_path: Path) -> None:
