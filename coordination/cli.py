@@ -13,6 +13,7 @@ from coordination.tools.commands import COMMANDS
 from coordination.tools.commands import run as run_tool
 
 EXIT_USAGE = 2
+JAVA_INT_MAX, PORT_MAX = (1 << 31) - 1, 65535  # as config_reader's, which only `serve` needs
 
 
 def milliseconds(text: str) -> int:
@@ -24,11 +25,19 @@ def milliseconds(text: str) -> int:
         number, factor = text[:-1], 1000.0
     try:
         value = int(float(number) * factor)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 1500, 1500ms or 2s") from None
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be more than zero")
+    if value > JAVA_INT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a client can be told: {JAVA_INT_MAX}ms at most")
     return value
+
+
+def port_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text[:9]) <= PORT_MAX):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; a port is a number from 0 to {PORT_MAX}")
+    return int(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--config", type=Path, metavar="zoo.cfg", help="settings as Apache ZooKeeper's")
     serve.add_argument("--props", type=Path, metavar="FILE", help="key=value lines, what Java is given as -D")
     serve.add_argument("--host", help="address to listen on (127.0.0.1)")
-    serve.add_argument("--port", type=int, help="client port (2181); 0 lets the system choose")
+    serve.add_argument("--port", type=port_number, help="client port (2181); 0 lets the system choose")
     serve.add_argument("--data", type=Path, metavar="DIR", help="where the log and the snapshots lie")
     serve.add_argument("--in-memory", action="store_true", help="keep nothing")
     serve.add_argument("--ready-fd", type=int, metavar="N", help="write 'ready PORT' there once it serves")
@@ -58,13 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _serve(options: argparse.Namespace) -> int:
     from coordination.server.config import ConfigError, build
-    from coordination.server.properties import lines_of, parse_properties
+    from coordination.server.properties import decode, lines_of, parse_properties
 
     given: dict[str, Any] = vars(options)
     places: dict[str, str] = {}
 
     def read(file: Path) -> dict[str, str]:
-        text = file.read_text()
+        text = decode(file.read_bytes())
         for key, line in lines_of(text).items():
             places[key.removeprefix("-D").removeprefix("zookeeper.")] = f"{file}:{line}"
         return parse_properties(text)

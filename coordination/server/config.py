@@ -140,7 +140,8 @@ def build(
     )
     _take_member(merged, address)
     # A zoo.cfg without it means ZooKeeper's default; 2000 is what its sample file has.
-    tick_ms = options.get("tick_time_ms") or reader.integer("tickTime", 3000 if zoo_cfg else 2000, at_least=1)
+    tick_ms = reader.integer("tickTime", 3000 if zoo_cfg else 2000, at_least=1)
+    tick_ms = options.get("tick_time_ms") or tick_ms
     least = reader.integer("minSessionTimeout", -1, at_least=-1)
     most = reader.integer("maxSessionTimeout", -1, at_least=-1)
     least = options.get("min_session_timeout_ms") or (2 * tick_ms if least == -1 else least)
@@ -155,6 +156,11 @@ def build(
         auth = auth_settings.read(all_named, jaas_text=jaas_text, secure=speaks_tls)
     except auth_settings.AuthSettingsError as error:
         raise ConfigError(str(error)) from None
+    if reader.flag("emulate353TTLNodes", False):
+        raise ConfigError(
+            "emulate353TTLNodes=true, and TTL znodes as ZooKeeper 3.5.3 stored them are unknown here: they would end "
+            "like ephemerals. Let Apache ZooKeeper serve them, or remove the line if there are none."
+        )
     audit = audit_settings(reader)
     read_only_mode = reader.flag("readonlymode.enabled", False)
     whitelist, given_words = reader.text("4lw.commands.whitelist", ""), options.get("words")
@@ -179,6 +185,10 @@ def build(
     requests_max = reader.integer("request_throttle_max_requests", 0, at_least=0) or JAVA_INT_MAX
     data, data_log = reader.text("dataDir", ""), reader.text("dataLogDir", "")
     compression = reader.text("snapshot.compression.method", "").lower()
+    if compression not in ("", "gz", "snappy"):
+        raise ConfigError(
+            f"snapshot.compression.method={compression} is neither gz nor snappy. Leave it out for plain snapshots."
+        )
     config = Config(
         host=reader.text("clientPortAddress", "127.0.0.1"),
         port=None if only_secure else reader.port("clientPort", 2181),

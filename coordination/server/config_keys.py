@@ -31,7 +31,7 @@ connection_throttle_local_session_weight
 _MACHINERY = """
 admin.httpVersion admin.restore.enabled advancedFlowControlEnabled bitHashCacheSize closeSessionTxn.enabled
 commitProcessor.maxCommitBatchSize commitProcessor.maxReadBatchSize commitProcessor.numWorkerThreads
-commitProcessor.shutdownTimeout configuration controllerPort emulate353TTLNodes enableEagerACLCheck fips-mode flushDelay
+commitProcessor.shutdownTimeout configuration controllerPort enableEagerACLCheck fips-mode flushDelay
 intBufferStartingSizeBytes jmx.enable jmx.log4j.disable jmx.log4j.mbean jute.maxbuffer.extrasize jvmPauseMonitor
 jvm.pause.info-threshold.ms jvm.pause.monitor jvm.pause.sleep.time.ms jvm.pause.warn-threshold.ms
 kerberos.canonicalizeHostNames kerberos.removeHostFromPrincipal kerberos.removeRealmFromPrincipal kinit

@@ -13,6 +13,7 @@ from typing import NoReturn
 JAVA_INT_MAX = (1 << 31) - 1
 PORT_MAX = 65535
 _UNITS = {"": 1, "B": 1, "K": 1 << 10, "KB": 1 << 10, "M": 1 << 20, "MB": 1 << 20, "G": 1 << 30, "GB": 1 << 30}
+_INTEGER = re.compile(r"[+-]?([0-9]{1,40}|0[xX][0-9a-fA-F]{1,32})")  # 0x... as Java's Integer.getInteger takes it
 _LEADING_KEY = re.compile(r"[\w.-]*\w")
 # log4j's and logback's names of levels.
 _LEVELS = {
@@ -56,13 +57,9 @@ class ConfigReader:
 
     def integer(self, key: str, default: int, *, at_least: int = -(1 << 31), at_most: int = JAVA_INT_MAX) -> int:
         raw = self.text(key, str(default))
-        try:
-            number = int(raw, 10)
-        except ValueError:
-            try:
-                number = int(raw, 0)  # 0x..., as Java's Integer.getInteger takes it
-            except ValueError:
-                self._refuse(key, raw, "is not a whole number")
+        if not _INTEGER.fullmatch(raw):
+            self._refuse(key, raw, "is not a whole number")
+        number = int(raw, 16 if "x" in raw.lower() else 10)
         if number < at_least:
             self._refuse(key, raw, f"is below {at_least}")
         if number > at_most:

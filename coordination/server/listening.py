@@ -28,6 +28,8 @@ def listen(host: str, port: int, backlog: int = -1) -> socket.socket:
         except OSError:
             listener.close()
             raise
+    except UnicodeError:
+        raise PortTakenError(f"Cannot listen on {host}:{port}: {host!r} is no host name. Correct it.") from None
     except OSError as error:
         raise PortTakenError(
             f"Cannot listen on {host}:{port}: {error.strerror or error}. Another server may hold the port. "

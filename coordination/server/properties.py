@@ -7,9 +7,19 @@ Knows no key.  Answers to java.util.Properties.
     continues it; `\\t \\n \\r \\f \\uXXXX` are those characters, any other escaped character is itself.
 """
 
+import re
 from collections.abc import Iterator
 
+_LINE_END = re.compile(r"\r\n|[\r\n]")  # and no other: str.splitlines knows eight more
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
+
+
+def decode(data: bytes) -> str:
+    """The text of a file: UTF-8, or where it cannot be that, ISO 8859-1, which Java takes it for."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def parse_properties(text: str) -> dict[str, str]:
@@ -27,19 +37,21 @@ def lines_of(text: str) -> dict[str, int]:
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    pending, begin = "", 0
-    for number, raw in enumerate(text.splitlines(), 1):
+    pending: str | None = None
+    begin = 0
+    for number, raw in enumerate(_LINE_END.split(text), 1):
         line = raw.lstrip(" \t\f")
-        if not pending:
+        if pending is None:
             begin = number
             if not line or line[0] in "#!":
                 continue
-        line = pending + line
+        line = (pending or "") + line
         if (len(line) - len(line.rstrip("\\"))) % 2:
             pending = line[:-1]
         else:
-            pending = ""
-            yield begin, line
+            pending = None
+            if line:
+                yield begin, line
     if pending:
         yield begin, pending
 

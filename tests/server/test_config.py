@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from coordination.cli import build_parser
 from coordination.server.config import ALL_WORDS, ConfigError, build, parse_properties
+from coordination.server.listening import PortTakenError, listen
 
 IN_MEMORY: dict[str, Any] = {"in_memory": True}
 
@@ -40,6 +42,34 @@ def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
     assert config.pipeline.min_session_timeout_ms == 100
     assert config.words == ALL_WORDS
     assert config.data_dir == Path("/e")
+
+
+def test_a_key_that_an_option_overrides_is_known_nevertheless() -> None:
+    config = build({"tickTime": "3000"}, {}, {**IN_MEMORY, "tick_time_ms": 2000})
+    assert (config.pipeline.tick_time_ms, config.ignored) == (2000, ())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--port", "70000"),
+        ("--port", "-1"),
+        ("--tick-time", "inf"),
+        ("--tick-time", "1e400s"),
+        ("--max-session-timeout", "2147484s"),
+    ],
+)
+def test_an_option_out_of_its_range_is_a_usage_error(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(["serve", "--in-memory", *words])
+    assert f"argument {words[0]}: " in capsys.readouterr().err
+
+
+def test_a_host_that_can_be_none_is_refused() -> None:
+    with pytest.raises(PortTakenError, match="no host name"):
+        listen("a..b", 0)
 
 
 def test_srvr_is_always_in_the_whitelist_and_isro_where_clients_look_for_a_writable_server() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from coordination.server.config import PROMETHEUS, AdminSettings, ConfigError, LogSettings, MetricsSettings, build
-from coordination.server.properties import lines_of, parse_properties
+from coordination.server.properties import decode, lines_of, parse_properties
 
 IN_MEMORY: dict[str, Any] = {"in_memory": True}
 DISTRIBUTED = """
@@ -47,10 +47,18 @@ authProvider.1=org.apache.zookeeper.server.auth.DigestAuthenticationProvider
         ("! no\n# no\n\na=1\na=2", "a", "2"),
         ("a=1\\", "a", "1"),
         ("a=\\u00zz", "a", "u00zz"),
+        ("a=1\x85\u2028b", "a", "1\x85\u2028b"),
+        ("a=1\r\n#\r!", "a", "1"),
+        ("\\\n#a=1", "#a", "1"),
     ],
 )
 def test_lines_are_read_as_java_reads_them(text: str, key: str, value: str) -> None:
     assert parse_properties(text) == {key: value}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_file_is_utf8_or_what_java_takes_it_for(encoding: str) -> None:
+    assert decode("# Größe\na=ä".encode(encoding)) == "# Größe\na=ä"
 
 
 def test_the_zoo_cfg_of_a_distribution_needs_no_change() -> None:
@@ -170,6 +178,9 @@ def test_the_text_shown_to_operators_holds_no_secret() -> None:
     [
         ({"clientPort": "65536"}, "clientPort=65536 is above 65535"),
         ({"secureClientPort": "-1"}, "secureClientPort=-1 is below 0"),
+        ({"snapCount": "1_000"}, "snapCount=1_000 is not a whole number"),
+        ({"snapshot.compression.method": "lz4"}, "snapshot.compression.method=lz4 is neither"),
+        ({"emulate353TTLNodes": "true"}, "emulate353TTLNodes=true, and TTL znodes"),
         ({"initLimit": "ten"}, "initLimit=ten is not a whole number"),
         ({"standaloneEnabled": "maybe"}, "standaloneEnabled=maybe is neither"),
         ({"audit.enable": "true", "audit.impl.class": "com.example.Mine"}, "loads no classes"),
