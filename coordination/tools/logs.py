@@ -86,7 +86,10 @@ def run(argv: list[str]) -> int:
 
 def zxid_of(text: str) -> int:
     """A zxid as people write it: 0x2a, or 42. ArgumentTypeError for anything else."""
-    return _number(text, "zxid")
+    zxid = _number(text, "zxid")
+    if not 0 <= zxid <= ZXID_MAX:
+        raise ArgumentTypeError(f'"{text}" is no zxid; it is from 0 to 0x{ZXID_MAX:x}')
+    return zxid
 
 
 def session_of(text: str) -> int:
@@ -267,8 +270,8 @@ def _truncate(options: Namespace) -> int:
         if plan.fault:
             return fail(plan.fault, "coordination log verify " + str(place), words.EXIT_REFUSED, options.json)
         done = not options.dry_run and not plan.nothing
-        if done and not (options.yes or options.json) and not _agreed():
-            return fail("not done", "coordination log truncate --yes ...", words.EXIT_REFUSED)
+        if done and not options.yes and (options.json or not _agreed()):  # a question would not be JSON
+            return fail("not done", "coordination log truncate --yes ...", words.EXIT_REFUSED, options.json)
         if done:
             plan.carry_out()
     if options.json:

@@ -98,6 +98,25 @@ def test_logs_and_snapshots_apart_are_cut_together(run: Run, tmp_path: Path) -> 
     store.close()
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_nothing_is_changed_without_being_asked(run: Run, data: Path, more: tuple[str, ...]) -> None:
+    version = write_log(data, range(1, 10))
+    before = (version / "log.1").read_bytes()
+    ran = run("log", "truncate", "--after", "5", *more, data)
+    assert ran.code == 4
+    assert "--yes" in ran.err
+    assert (version / "log.1").read_bytes() == before
+    if more:
+        assert json.loads(ran.out)["error"]["exit_code"] == 4
+
+
+@pytest.mark.parametrize("after", ["-1", "0x8000000000000000"])
+def test_what_is_no_zxid_cuts_nothing(run: Run, data: Path, after: str) -> None:
+    version = write_log(data, range(1, 10))
+    assert run("log", "truncate", "-y", f"--after={after}", data).code == 2
+    assert (version / "log.1").exists()
+
+
 # --- snapshots that know of more
 
 
