@@ -131,6 +131,7 @@ def _tls(options: Namespace) -> ssl.SSLContext | None:
     return context
 
 
+_DURATION_MS_MAX = (1 << 31) - 1
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|)")
 _UNIT_MS = {"ms": 1, "s": 1000, "m": 60_000, "": 1}
 
@@ -140,4 +141,7 @@ def duration_ms(text: str, bare_ms: bool = False) -> int:
     match = _DURATION.fullmatch(text)
     if match is None or (not match[2] and not bare_ms):
         raise ValueError(f'"{text}" is no duration; write 250ms, 2s or 1m')
-    return round(float(match[1]) * _UNIT_MS[match[2]])
+    duration = float(match[1]) * _UNIT_MS[match[2]]
+    if duration > _DURATION_MS_MAX:
+        raise ValueError(f'"{text}" is longer than {_DURATION_MS_MAX}ms, the most a session may be asked for')
+    return round(duration)

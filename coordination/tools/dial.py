@@ -32,7 +32,10 @@ def attach(
 
     SessionExpiredError: the server does not know that session. OSError, LostError, RemoteProtocolError: try another.
     """
-    sock = socket.create_connection(address, DIAL_TIMEOUT_S)
+    try:
+        sock = socket.create_connection(address, DIAL_TIMEOUT_S)
+    except UnicodeError:  # a part of the name is empty or longer than 63 letters
+        raise LostError("that is no host name") from None
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:

@@ -116,7 +116,7 @@ def run(argv: list[str]) -> int:
         try:
             answer = ask((host, port), word, timeout_s, tls)
             complaint = _complaint(word, answer)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             answer = ""
             complaint = (
                 f"{server} does not answer: {_reason(error)}",
@@ -139,7 +139,9 @@ def run(argv: list[str]) -> int:
     return worst
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):  # a part of it is empty or longer than 63 letters
+        return "that is no host name"
     return "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or str(error)).lower()
 
 

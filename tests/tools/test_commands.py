@@ -41,6 +41,20 @@ def test_nobody_to_ask(run: Run) -> None:
     assert "connection refused" in ran.err
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64])
+def test_a_name_no_host_has(run: Run, host: str) -> None:
+    ran = run("4lw", "ruok", f"{host}:2181")
+    assert (ran.code, "that is no host name" in ran.err) == (5, True)
+    ran = run("cli", "-c", f"{host}:2181", "--connect-timeout", "200ms", "ls", "/")
+    assert (ran.code, "that is no host name" in ran.err) == (5, True)
+
+
+@pytest.mark.parametrize("duration", ["9" * 400 + "s", "2147484s"])
+def test_a_time_longer_than_javas(run: Run, duration: str) -> None:
+    assert run("4lw", "ruok", "--timeout", duration).code == 2
+    assert run("cli", "--session-timeout", duration, "ls", "/").code == 2
+
+
 def test_several_servers(run: Run, zk: server.Server) -> None:
     ran = run("4lw", "ruok", f"{zk.connect},127.0.0.1:1")
     assert ran.code == 5
