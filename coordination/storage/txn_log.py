@@ -168,6 +168,8 @@ class TxnLog:
         if not payloads:
             return
         self._check_usable()
+        if self._fd >= 0 and 0 < self._file_bytes_max < self._position:
+            self.roll()  # `sync` has done it, but where forceSync=no nobody calls that
         parts: list[bytes] = []
         add, head, zxid_of = parts.append, RECORD_HEAD.pack, ZXID.unpack_from
         last = self.last_zxid

@@ -176,3 +176,14 @@ def test_a_file_larger_than_its_limit_is_the_last_one_no_more(tmp_path: Path) ->
     assert [zxid for zxid, _ in log.read()] == list(range(1, 11))
     assert log.appended_bytes == 10 * (12 + 100 + 1)
     log.close()
+
+
+def test_a_file_that_nobody_syncs_is_finished_at_its_limit_too(tmp_path: Path) -> None:
+    """forceSync=no"""
+    log = TxnLog.open(tmp_path, prealloc_bytes=0, file_bytes_max=500)
+    for zxid in range(1, 41):
+        log.append([payload(zxid)])
+    assert len(log.files()) > 2
+    assert max(path.stat().st_size for _, path in log.files()) < 600
+    assert [zxid for zxid, _ in log.read()] == list(range(1, 41))
+    log.close()
