@@ -93,7 +93,7 @@ class _Pages:
         path = await self._take_snapshot()
         if path is None:
             return _refusal(SNAPSHOT, 500, "the snapshot could not be written; the server's log says why")
-        zxid = path.name.partition(".")[2]
+        zxid = path.name.split(".")[1]
         headers = {"last_zxid": f"0x{zxid}", "snapshot_size": str(path.stat().st_size)}
         if request.query_params.get("streaming", "true").lower() == "true":
             return FileResponse(path, headers=headers, media_type="application/octet-stream")

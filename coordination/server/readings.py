@@ -25,6 +25,7 @@ from coordination.state.pipeline import Pipeline
 from coordination.state.sessions import EXPIRY_BUCKET_MS, Session
 from coordination.state.summary import Summary
 from coordination.state.tree_digest import ZxidDigest
+from coordination.storage.snapshot import snapshot_files
 from coordination.storage.txn_log import VERSION_DIRECTORY
 from coordination.wire import opcodes
 from coordination.wire.records import ConnectRequest
@@ -32,7 +33,6 @@ from coordination.wire.server_connection import FourLetterWord
 
 VERSION_LINE = "3.9.5-brokerdemo, built on 2026-11-22 00:00 UTC"
 """Clients and probes read a ZooKeeper version here: it says which protocol we speak, and whose server this is."""
-SNAPSHOT_PREFIX = "snapshot."
 # What ZooKeeper starts with: CLIENT_REQUEST, SERVER_PACKET, SESSION and WARNING of ZooTrace. Nothing here obeys it.
 TRACE_MASK = 0b1_0011_0010
 
@@ -199,13 +199,10 @@ class Readings:
         """Its zxid and when it was written, s since 1970."""
         directory = self.directory("data")
         try:
-            entries = (
-                [each for each in os.scandir(directory) if each.name.startswith(SNAPSHOT_PREFIX)] if directory else []
-            )
-            found = [(int(each.name.split(".")[1], 16), int(each.stat().st_mtime)) for each in entries]
-        except (OSError, ValueError):
+            found = snapshot_files(directory) if directory else []
+            return (found[0][0], int(found[0][1].stat().st_mtime)) if found else None
+        except OSError:
             return None
-        return max(found, default=None)
 
     def environment(self) -> list[tuple[str, str]]:
         system = os.uname()

@@ -170,6 +170,18 @@ def test_a_snapshot_is_taken_and_streamed(on: Running) -> None:
     assert quiet.json == {"command": "snapshot", "error": None}
 
 
+async def test_the_zxid_of_a_compressed_snapshot(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.2a.gz"
+    path.write_bytes(b"packed")
+
+    async def take() -> Path:
+        return path
+
+    pages = http_admin._Pages(AdminSettings(), cast("Any", object()), take)
+    answer = await pages._snapshot(Request({"type": "http", "query_string": b"", "headers": []}))
+    assert (answer.headers["last_zxid"], answer.headers["snapshot_size"]) == ("0x2a", "6")
+
+
 async def test_snapshots_are_not_taken_one_after_the_other() -> None:
     async def take() -> None:
         return None
