@@ -8,6 +8,7 @@ lock; two of its servers on one directory overwrite each other's logs in silence
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from coordination.storage.api import DirectoryLockedError, StorageError
@@ -43,8 +44,9 @@ class DirectoryLock:
                 f"stop {who} first, or give this one its own directory with --data.",
                 holder,
             ) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds, it only names nobody
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let the next one in. The file stays: removing it would let two processes lock two different files of one

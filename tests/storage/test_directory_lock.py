@@ -1,5 +1,6 @@
 """Two servers on one directory: the second is refused, by name; a dead one holds nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -34,6 +35,17 @@ def test_the_second_is_told_who_holds_it_and_kill_frees_it(tmp_path: Path) -> No
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     DirectoryLock(tmp_path).release()
+
+
+def test_a_full_disk_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = DirectoryLock(tmp_path)
+    with pytest.raises(DirectoryLockedError, match="another process"):
+        DirectoryLock(tmp_path)
+    lock.release()
 
 
 def test_released_and_taken_again(tmp_path: Path) -> None:
