@@ -12,9 +12,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from coordination.storage.api import Gap
 from coordination.storage.directory_lock import LOCK_FILE
@@ -25,11 +26,13 @@ from coordination.tools import log_scan, words
 from coordination.tools.arguments import Parser, fail
 from coordination.tools.log_scan import LogReport, SnapshotReport
 
+Report = TypeVar("Report", LogReport, SnapshotReport)
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 _FREE_BYTES_FAIL = 128 << 20  # a log file is grown by 64 MiB
 _FREE_BYTES_WARN = 1 << 30
 _FREE_SHARE_WARN = 0.05
 _FILE = re.compile(r"(log|snapshot)\.[0-9a-f]+(\.gz|\.snappy)?")
+_NUMBER = re.compile(r"[0-9]{1,19}")
 # What stands in a data directory beside version-2.
 _BESIDE = frozenset({LOCK_FILE, "zookeeper_server.pid", "myid"})
 _EPILOG = """\
@@ -79,7 +82,14 @@ def run(argv: list[str]) -> int:
 
 
 def examine(data_dir: Path, log_dir: Path | None = None) -> Iterator[Finding]:
-    """Every finding, the quick ones first."""
+    """Every finding, the quick ones first; the last one is that something cannot be read, if so."""
+    try:
+        yield from _examine(data_dir, log_dir)
+    except OSError as error:
+        yield Finding("files", FAIL, f"{error.filename}: {error.strerror}", "let this user read the directory")
+
+
+def _examine(data_dir: Path, log_dir: Path | None) -> Iterator[Finding]:
     logs_in = log_dir or data_dir
     directories = list(dict.fromkeys((data_dir, logs_in)))
     for directory in directories:
@@ -88,16 +98,22 @@ def examine(data_dir: Path, log_dir: Path | None = None) -> Iterator[Finding]:
         yield _room(directory)
     yield from _places(data_dir, logs_in, log_dir is not None)
     yield from _leftovers(data_dir, logs_in)
-    try:
-        logs = [log_scan.scan_log(path) for path in log_scan.log_files(logs_in)]
-        snapshots = [log_scan.scan_snapshot(path) for path in log_scan.snapshots_in(data_dir)]
-    except OSError as error:
-        yield Finding("files", FAIL, f"{error.filename}: {error.strerror}", "let this user read the directory")
-        return
+    logs = list(_reports(log_scan.scan_log, log_scan.log_files(logs_in)))
+    snapshots = list(_reports(log_scan.scan_snapshot, log_scan.snapshots_in(data_dir)))
     yield from _logs(logs, data_dir, logs_in)
     yield from _snapshots(snapshots)
     yield from _together(logs, snapshots)
     yield from _epochs(data_dir, logs)
+
+
+def _reports(scan: Callable[[Path], Report], paths: list[Path]) -> Iterator[Report]:
+    for path in paths:
+        try:
+            yield scan(path)
+        except FileNotFoundError:
+            if path.is_symlink():
+                raise
+            # Else a server that uses the directory has purged it meanwhile.
 
 
 def _lock(directory: Path) -> Finding:
@@ -132,7 +148,7 @@ def _pid_in(path: Path) -> int | None:
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return int(text) if text.isdigit() else None
+    return int(text) if _NUMBER.fullmatch(text) else None
 
 
 def _permissions(directory: Path) -> Iterator[Finding]:
@@ -142,7 +158,12 @@ def _permissions(directory: Path) -> Iterator[Finding]:
     version = directory / VERSION_DIRECTORY
     looked_at = [directory, *([version, *sorted(version.iterdir())] if version.is_dir() else [])]
     for path in looked_at:
-        about = path.stat()
+        try:
+            about = path.stat()
+        except FileNotFoundError:
+            if path.is_symlink():
+                bad.append(f"{path} (a link that leads nowhere)")
+            continue
         wanted = os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
         if not os.access(path, wanted):
             bad.append(f"{path} (owner {about.st_uid}, mode {stat.S_IMODE(about.st_mode):o})")
@@ -325,7 +346,7 @@ def _epochs(data_dir: Path, logs: list[LogReport]) -> Iterator[Finding]:
         path = version / name
         if path.exists():
             text = path.read_text(errors="replace").strip()
-            if not text.isdigit():
+            if not _NUMBER.fullmatch(text):
                 yield Finding("epochs", FAIL, f"{path} holds {text[:20]!r}, not a number", "restore it from a copy")
                 return
             epochs[name] = int(text)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from coordination.testing import server
-from coordination.tools import doctor
+from coordination.tools import doctor, log_scan
 
 from .conftest import Run, damage, without_records, write_log, write_snapshot
 
@@ -182,3 +182,32 @@ def test_a_directory_of_somebody_else(run: Run, tmp_path: Path, name: str, level
 
 def test_no_directory(run: Run, tmp_path: Path) -> None:
     assert run("doctor", tmp_path / "nowhere").code == 2
+
+
+def test_a_link_that_leads_nowhere(run: Run, data: Path) -> None:
+    version = write_log(data, range(1, 4))
+    (version / "log.9").symlink_to(data / "gone")
+    ran = run("doctor", data)
+    assert ran.code == 7
+    assert "log.9 (a link that leads nowhere)" in ran.out
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "", "1 2"])
+def test_an_epoch_that_is_no_number(run: Run, data: Path, text: str) -> None:
+    version = write_log(data, range(1, 4))
+    (version / "currentEpoch").write_text(text)
+    assert "not a number" in run("doctor", data).out
+
+
+def test_what_a_server_purges_meanwhile_is_not_missed(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log(data, range(1, 4), range(4, 8))
+    write_snapshot(data, 5)
+    scan = log_scan.scan_log
+
+    def purged_before(path: Path) -> log_scan.LogReport:
+        if path.name == "log.1":
+            path.unlink()
+        return scan(path)
+
+    monkeypatch.setattr(log_scan, "scan_log", purged_before)
+    assert not [each for each in doctor.examine(data) if each.level == doctor.FAIL]
