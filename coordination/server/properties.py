@@ -1,6 +1,6 @@
 """Files of `key=value` lines, as Java writes and reads them: zoo.cfg, --props, the dynamic configuration.
 
-In: text.  Out: a dict, values trimmed as ZooKeeper trims them; a later line wins.  And where each key stands.
+In: text.  Out: a dict, keys and values trimmed as ZooKeeper trims them; a later line wins.  And where each key stands.
 Knows no key.  Answers to java.util.Properties.
 
 (1) `=`, `:` or blank space ends a key; `#` and `!` begin comments; an odd number of backslashes at the end of a line
@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 _LINE_END = re.compile(r"\r\n|[\r\n]")  # and no other: str.splitlines knows eight more
+_TRIMMED = "".join(map(chr, range(33)))  # String.trim
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
@@ -27,31 +28,29 @@ def parse_properties(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for _, line in _logical_lines(text):
         key, value = _split(line)
-        found[_unescape(key)] = _unescape(value).strip()
+        found[_unescape(key).strip(_TRIMMED)] = _unescape(value).strip(_TRIMMED)
     return found
 
 
 def lines_of(text: str) -> dict[str, int]:
     """Key -> the number of the line that says it last, from 1."""
-    return {_unescape(_split(line)[0]): number for number, line in _logical_lines(text)}
+    return {_unescape(_split(line)[0]).strip(_TRIMMED): number for number, line in _logical_lines(text)}
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    pending: str | None = None
-    begin = 0
+    pending, begin = "", 0
     for number, raw in enumerate(_LINE_END.split(text), 1):
         line = raw.lstrip(" \t\f")
-        if pending is None:
+        if not pending:
             begin = number
             if not line or line[0] in "#!":
                 continue
-        line = (pending or "") + line
+        line = pending + line
         if (len(line) - len(line.rstrip("\\"))) % 2:
             pending = line[:-1]
         else:
-            pending = None
-            if line:
-                yield begin, line
+            pending = ""
+            yield begin, line
     if pending:
         yield begin, pending
 

@@ -49,7 +49,8 @@ authProvider.1=org.apache.zookeeper.server.auth.DigestAuthenticationProvider
         ("a=\\u00zz", "a", "u00zz"),
         ("a=1\x85\u2028b", "a", "1\x85\u2028b"),
         ("a=1\r\n#\r!", "a", "1"),
-        ("\\\n#a=1", "#a", "1"),
+        ("\\\n#b=1\na=1", "a", "1"),
+        ("a= 1\x85\x1c", "a", "1\x85"),
     ],
 )
 def test_lines_are_read_as_java_reads_them(text: str, key: str, value: str) -> None:
