@@ -106,6 +106,7 @@ class TxnSnapLog:
         self._locks = locks
         self._retain_count = retain_count
         self._compression = compression
+        self._passed_over: set[Path] = set()
 
     @classmethod
     def open(
@@ -154,6 +155,7 @@ class TxnSnapLog:
                 break
             except SnapshotDamagedError as error:
                 passed_over.append(error)
+                self._passed_over.add(path)
         # A damaged snapshot's name still says which zxids were in use: its txns must come from the log, or restoring is
         # refused.
         restored = Restored(snapshot, self.log, passed_over)
@@ -186,15 +188,19 @@ class TxnSnapLog:
 
         Call `roll_log` (from the log's thread) around the same time, so that retention can drop whole files.
         """
-        return SnapshotWriter(self.directory, zxid, sessions, acls, nodes, digest, self._compression)
+        writer = SnapshotWriter(self.directory, zxid, sessions, acls, nodes, digest, self._compression)
+        self._passed_over.discard(writer.path)  # whose place it takes
+        return writer
 
     def purge(self) -> list[Path]:
         """Remove the snapshots and log files that retention does not need; gives what was removed. Call after `finish`.
 
-        Older snapshots are judged by name and end as ZooKeeper does, not read whole: a damaged one may count, so three
+        One that `restore` passed over does not count: what the server started from would go in its stead.  Snapshots
+        older than that are judged by name and end as ZooKeeper does, not read whole: a damaged one may count, so three
         are kept at least.
         """
-        whole = [(zxid, path) for zxid, path in snapshot_files(self.directory) if _looks_whole(path)]
+        found = [each for each in snapshot_files(self.directory) if each[1] not in self._passed_over]
+        whole = [(zxid, path) for zxid, path in found if _looks_whole(path)]
         if len(whole) < self._retain_count:
             return []
         least = whole[self._retain_count - 1][0]

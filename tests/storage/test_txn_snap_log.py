@@ -144,6 +144,21 @@ def test_retention_does_not_count_a_torn_snapshot(store: Store) -> None:
     assert [name for name in store.names() if name.startswith("snapshot")] == [f"snapshot.{z}" for z in (1, 2, 3, 4)]
 
 
+def test_retention_keeps_what_a_start_found_whole(store: Store) -> None:
+    for zxid in (1, 2, 3, 4):
+        store.txns(zxid).snapshot(zxid)
+    for zxid in (2, 3, 4):
+        store.damage(f"snapshot.{zxid}")
+    assert store.reopen().restored() == (1, [2, 3, 4])
+    assert store.store.purge() == []
+    assert store.reopen().restored() == (1, [2, 3, 4])
+    store.snapshot(4)  # in the place of a damaged one
+    for zxid in (5, 6):
+        store.txns(zxid).snapshot(zxid)
+    store.store.purge()
+    assert [name for name in store.names() if name.startswith("snapshot")] == [f"snapshot.{z}" for z in (4, 5, 6)]
+
+
 def test_one_server_per_directory(store: Store) -> None:
     with pytest.raises(DirectoryLockedError, match="in use by process"):
         TxnSnapLog.open(store.directory)
