@@ -8,6 +8,7 @@ Knows no HTTP.  Answers to ZooKeeper's Commands and CommandResponse.
 (2) No field holds a secret: settings are shown with secrets masked.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ ACTIONS: Final = (
 SNAPSHOT: Final = "snapshot"
 PRIMARY_NAMES: Final = {name: names[0] for names in (*QUERIES, *ACTIONS) for name in names}
 _ACTION_NAMES = frozenset(names[0] for names in ACTIONS)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}")
 _NOT_KNOWN = {"last_buffer_size": -1, "min_buffer_size": -1, "max_buffer_size": -1}
 
 
@@ -110,9 +112,8 @@ class Commands:
     # --- one command each
 
     def _set_trace_mask(self, text: str | None) -> dict[str, Any]:
-        try:
-            mask = int(text or "")
-        except ValueError:
+        mask = int(text) if text is not None and _NUMBER.fullmatch(text) else None
+        if mask is None or not -(1 << 63) <= mask < 1 << 63:
             got = "" if text is None else f", got {text}"
             return {"error": f"setTraceMask requires long traceMask argument{got}"}
         self._readings.trace_mask = mask
