@@ -19,6 +19,7 @@ from coordination.tools.arguments import Parser, fail
 from coordination.tools.client import Client
 from coordination.tools.output import Output
 from coordination.tools.shell import QuitError, Settings, Shell
+from coordination.tools.verb import as_given
 from coordination.tools.watch_table import Event
 
 DEFAULT_CONNECT = "localhost:2181"
@@ -94,7 +95,7 @@ def _converse(shell: Shell, auths: list[str], command: list[str], terminal: bool
         for each in auths:
             scheme, _, credential = each.partition(":")
             assert shell.client is not None
-            shell.client.add_auth(scheme, credential.encode())
+            shell.client.add_auth(scheme, as_given(credential))
     except KeeperError as error:
         message = f"no session with {shell.host}: {error.args[0]}"
         hint = "is the server up? start one: coordination serve --in-memory, or name it: coordination cli -c HOST:PORT"

@@ -36,6 +36,8 @@ def run(name: str, argv: list[str]) -> int:
             stream.reconfigure(
                 errors="backslashreplace"
             )  # a terminal that cannot show a character is no reason to fail
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # values and passwords need not be UTF-8, as in argv
     module = import_module(COMMANDS[name][0])
     try:
         code: int = module.run(argv)

@@ -111,6 +111,8 @@ class Shell:
                 raise refused(error, command[0]) from error
             except LocalPathError as error:
                 raise VerbError(str(error), hint="a path is /NAME/NAME..., or / itself") from error
+            except UnicodeEncodeError as error:  # of what goes as text: an ACL, a scheme, a list of members
+                raise VerbError("what is no value and no credential must be UTF-8") from error
             except CoordinationError as error:
                 raise VerbError(str(error), words.EXIT_NO_ANSWER) from error
         except VerbError as error:

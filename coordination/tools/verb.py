@@ -34,6 +34,11 @@ def refused(error: KeeperError, verb: str) -> VerbError:
     return VerbError(words.keeper_error(error), words.exit_code(error), words.advice(error, verb))
 
 
+def as_given(text: str) -> bytes:
+    """The bytes of a word; also of one that is not UTF-8, which Python hands over in disguise."""
+    return text.encode(errors="surrogateescape")
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One use of a verb."""

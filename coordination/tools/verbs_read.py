@@ -16,7 +16,7 @@ from coordination.tools import words
 from coordination.tools.client import Client
 from coordination.tools.java_options import Options
 from coordination.tools.pending import Pending
-from coordination.tools.verb import Call, Verb, VerbError
+from coordination.tools.verb import Call, Verb, VerbError, as_given
 from coordination.wire import opcodes
 
 _WATCH_KINDS = (
@@ -167,7 +167,7 @@ def _remove_watches(call: Call) -> None:
 
 def _add_auth(call: Call) -> None:
     credential = call.argument(1)
-    call.client.add_auth(call.path, (credential or "").encode())
+    call.client.add_auth(call.path, as_given(credential or ""))
     call.out.put(scheme=call.path, added=True)
 
 

@@ -19,7 +19,7 @@ from coordination.tools import answers, words
 from coordination.tools.client import Client, check_path
 from coordination.tools.java_options import Options
 from coordination.tools.pending import Pending
-from coordination.tools.verb import Call, Verb, VerbError
+from coordination.tools.verb import Call, Verb, VerbError, as_given
 from coordination.wire import opcodes
 from coordination.wire.records import OPEN_ACL, Acl
 from coordination.wire.requests import Delete
@@ -56,11 +56,6 @@ def _create(call: Call) -> None:
     call.out.put(path=created, stat=words.stat_json(stat))
     if not call.out.as_json:
         call.out.note(f"Created {created}")
-
-
-def as_given(text: str) -> bytes:
-    """The bytes of a word; also of one that is not UTF-8, which Python hands over in disguise."""
-    return text.encode(errors="surrogateescape")
 
 
 def _acl(call: Call, text: str) -> tuple[Acl, ...]:

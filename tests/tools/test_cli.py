@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -235,6 +237,20 @@ def test_bytes_are_kept_as_they_were_given(cli: Run, client: Client, top: str) -
     cli("set", top, "gr\u00fc\u00df")
     assert client.get(f"{top}/a")[0] == b"\xff\xfe"
     assert client.get(top)[0] == "gr\u00fc\u00df".encode()
+
+
+def test_words_that_are_not_utf8(cli: Run, zk: server.Server, top: str) -> None:
+    """A value and a credential are bytes, whatever the terminal's encoding; anything else is text."""
+    odd = os.fsdecode(b"u:\xff")
+    assert cli("addauth", "digest", odd).code == 0
+    assert cli("--auth", f"digest:{odd}", "whoami").out.endswith("digest: u\n")
+    assert cli("setAcl", top, f"digest:{odd}:r").code == 2
+    assert cli("addauth", odd, "x").code == 2
+    command = [sys.executable, "-m", "coordination", "cli", "-c", zk.connect]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    lines = b"set " + top.encode() + b" \xff\nget -b " + top.encode() + b"\n"
+    ran = subprocess.run(command, input=lines, capture_output=True, env=strict, timeout=30, check=False)
+    assert b"\n/w==\n" in ran.stdout, ran.stderr
 
 
 def test_an_unknown_verb_is_guessed(cli: Run) -> None:
