@@ -308,11 +308,15 @@ def _write_new(target: Path, content: bytes) -> None:
     if target.exists():
         raise StorageError(f"{target} exists already, and is not written over")
     fresh = target.with_name(f".{target.name}.tmp")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(target)
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
     fd = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,12 +1,17 @@
 """`coordination snapshot`: dump, verify, diff and convert, on snapshots made by our storage."""
 
+import errno
 import json
+import os
 import re
 from pathlib import Path
 from zlib import adler32
 
+import pytest
+
 from coordination.storage import SnapshotWriter
 from coordination.storage.snapshot_format import OPEN_ACL_ID, encode_end, encode_head, encode_nodes
+from coordination.tools import snapshots
 
 from .conftest import Run, damage, write_log, write_snapshot
 
@@ -84,3 +89,16 @@ def test_packing_and_unpacking(run: Run, data: Path, tmp_path: Path) -> None:
     ran = run("snapshot", "convert", plain, tmp_path / "snapshot.8")
     assert ran.code == 2
     assert "snapshot.7" in ran.err
+
+
+def test_a_conversion_that_fails_leaves_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot, place = write_snapshot(data, 7), tmp_path / "packed"
+    place.mkdir()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        snapshots.run(["convert", str(snapshot), str(place / "snapshot.7.gz")])
+    assert list(place.iterdir()) == []
