@@ -313,9 +313,10 @@ class TxnLog:
         if self._prepared is not None:
             (self._fd, self._allocated), self._prepared = self._prepared, None
             self._position = HEADER.size
-            prepared = self.directory / _PREPARED_NAME
-            os.link(prepared, self._path)  # as O_EXCL below, where a rename would take the place of what is there
-            os.unlink(prepared)
+            # As O_EXCL below: a rename would take its place, and a link is nothing that every disk can make.
+            if os.path.lexists(self._path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
+            os.rename(self.directory / _PREPARED_NAME, self._path)
             _sync_directory(self.directory)
             return
         # O_EXCL: a file of this name would hold a record with this zxid, which can only be our bug.

@@ -6,7 +6,7 @@ from zlib import adler32
 
 import pytest
 
-from coordination.storage import MemoryLog, TransactionLog, TxnLog, txn_log
+from coordination.storage import LogWriteError, MemoryLog, TransactionLog, TxnLog, txn_log
 from tests.storage.conftest import MakeLog, payload, reopened
 
 
@@ -153,6 +153,20 @@ def test_a_prepared_file_becomes_the_next_one(tmp_path: Path) -> None:
     log.close()
     assert sorted(path.name for path in (tmp_path / "version-2").iterdir()) == ["log.1", "log.2"]
     assert reopened(tmp_path) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_file_that_is_there_is_never_replaced(tmp_path: Path, prepared: bool) -> None:
+    log = TxnLog.open(tmp_path, prealloc_bytes=0)
+    log.append([payload(1)])
+    if prepared:
+        log.prepare()
+    log.roll()
+    there = tmp_path / "version-2" / "log.2"
+    there.write_bytes(b"precious")
+    with pytest.raises(LogWriteError, match="File exists"):
+        log.append([payload(2)])
+    assert there.read_bytes() == b"precious"
 
 
 def test_a_prepared_file_left_by_a_dead_process_is_removed(tmp_path: Path) -> None:
