@@ -42,6 +42,7 @@ __all__ += ["MetricsSettings", "build", "parse_properties"]
 ALL_WORDS = frozenset(word.decode() for word in WORDS)
 SNAP_COUNT_DEFAULT = 100_000
 _SECRETS = ("password", "digest", "secret", "token")
+_ONLY_PROPERTIES = ("jute.", "znode.")  # ZooKeeper, too, takes the property: to it zoo.cfg's is `zookeeper.jute...`
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +238,11 @@ def build(
         f"{key}={merged[key]} has no effect here: {so}"
         for key, so in config_keys.PROMISES.items()
         if merged.get(key, "false").lower() not in ("false", "no", "0", "-1", "")
+    ]
+    warnings += [
+        f"{key} of zoo.cfg has no effect here: the properties say otherwise, and win (with ZooKeeper zoo.cfg does)"
+        for key, value in named.items()
+        if zoo_cfg.get(key, value) != value and not key.startswith(_ONLY_PROPERTIES)
     ]
     if compression == "snappy":
         warnings.append("snapshot.compression.method=snappy: snappy is only read, snapshots are written with gzip")

@@ -44,6 +44,15 @@ def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
     assert config.data_dir == Path("/e")
 
 
+def test_a_property_that_contradicts_zoo_cfg_is_told_of() -> None:
+    zoo_cfg = {"skipACL": "no", "snapCount": "500", "extendedTypesEnabled": "true", "jute.maxbuffer": "1000"}
+    properties = {"-Dzookeeper.skipACL": "yes", "snapCount": "500", "digest.enabled": "true", "jute.maxbuffer": "2000"}
+    config = build(zoo_cfg, properties, IN_MEMORY)
+    assert config.pipeline.auth.skip_acl is True
+    (warning,) = config.warnings
+    assert warning.startswith("skipACL of zoo.cfg has no effect here")
+
+
 def test_a_key_that_an_option_overrides_is_known_nevertheless() -> None:
     config = build({"tickTime": "3000"}, {}, {**IN_MEMORY, "tick_time_ms": 2000})
     assert (config.pipeline.tick_time_ms, config.ignored) == (2000, ())
