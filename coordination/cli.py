@@ -75,7 +75,7 @@ def _serve(options: argparse.Namespace) -> int:
     def read(file: Path) -> dict[str, str]:
         text = decode(file.read_bytes())
         for key, line in lines_of(text).items():
-            places[key.removeprefix("-D").removeprefix("zookeeper.")] = f"{file}:{line}"
+            places.setdefault(key.removeprefix("-D").removeprefix("zookeeper."), f"{file}:{line}")  # the first one wins
         return parse_properties(text)
 
     try:

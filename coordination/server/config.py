@@ -3,8 +3,8 @@
 In: texts of `key=value` lines and the options given.  Out: a Config, and what the user should be warned about.
 Reads no file itself and touches nothing outside.  Answers to QuorumPeerConfig and ServerConfig.
 
-(1) An option given on the command line wins over the properties, those over zoo.cfg.  A property is named with or
-    without its prefix `zookeeper.`; in zoo.cfg `x.y` is the property `zookeeper.x.y`, as in ZooKeeper.
+(1) An option given on the command line wins over zoo.cfg, that over the properties, as in ZooKeeper: in zoo.cfg `x.y`
+    is the property `zookeeper.x.y`.  A property is named with or without that prefix.
 (2) What this server cannot do and a wrong success would follow from (several members, an unknown metrics provider, an
     admin server over TLS) is refused; anything else that is unknown is only reported, once each.
 (3) Ports of operators (admin, metrics) are on loopback unless an address is given, and off unless asked for.
@@ -42,7 +42,7 @@ __all__ += ["MetricsSettings", "build", "parse_properties"]
 ALL_WORDS = frozenset(word.decode() for word in WORDS)
 SNAP_COUNT_DEFAULT = 100_000
 _SECRETS = ("password", "digest", "secret", "token")
-_ONLY_PROPERTIES = ("jute.", "znode.")  # ZooKeeper, too, takes the property: to it zoo.cfg's is `zookeeper.jute...`
+_ONLY_PROPERTIES = ("jute.", "znode.")  # over zoo.cfg's, which to ZooKeeper are `zookeeper.jute...`
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,12 @@ def build(
     """
     properties = {key.removeprefix("-D"): value for key, value in properties.items()}
     named = {key.removeprefix("zookeeper."): value for key, value in properties.items()}
-    merged = {**zoo_cfg, **(dynamic or {}), **named}
+    merged = {**named, **zoo_cfg, **(dynamic or {})}
+    merged |= {key: value for key, value in named.items() if key.startswith(_ONLY_PROPERTIES)}
     reader = ConfigReader(merged)
     reader.has("dynamicConfigFile")
     address = lone_client_address(
-        {**zoo_cfg, **named},
+        {**named, **zoo_cfg},
         dynamic,
         my_id=my_id,
         multi_address=named.get("multiAddress.enabled", "").lower() == "true",  # zoo.cfg's is not asked, there either
@@ -151,7 +152,7 @@ def build(
         raise ConfigError(f"minSessionTimeout ({least} ms) is above maxSessionTimeout ({most} ms); swap or widen them.")
     secure = reader.has("secureClientPort")
     only_secure = secure and not reader.has("clientPort")
-    all_named = {**{f"zookeeper.{key}": value for key, value in merged.items()}, **properties}
+    all_named = {**properties, **{f"zookeeper.{key}": value for key, value in merged.items()}}
     try:
         speaks_tls = secure or reader.flag("client.portUnification", False)
         auth = auth_settings.read(all_named, jaas_text=jaas_text, secure=speaks_tls)
@@ -240,7 +241,7 @@ def build(
         if merged.get(key, "false").lower() not in ("false", "no", "0", "-1", "")
     ]
     warnings += [
-        f"{key} of zoo.cfg has no effect here: the properties say otherwise, and win (with ZooKeeper zoo.cfg does)"
+        f"{key} of the properties has no effect: zoo.cfg says otherwise, and wins"
         for key, value in named.items()
         if zoo_cfg.get(key, value) != value and not key.startswith(_ONLY_PROPERTIES)
     ]

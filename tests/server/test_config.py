@@ -30,7 +30,7 @@ def test_a_zoo_cfg_without_a_tick_has_zookeepers() -> None:
     assert build({}, {}, IN_MEMORY).pipeline.tick_time_ms == 2000
 
 
-def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
+def test_options_win_over_zoo_cfg_and_properties() -> None:
     config = build(
         {"clientPort": "1", "jute.maxbuffer": "1000", "4lw.commands.whitelist": "srvr", "dataDir": "/d"},
         {"jute.maxbuffer": "0x2000", "zookeeper.extendedTypesEnabled": "true"},
@@ -44,13 +44,14 @@ def test_options_win_over_properties_and_those_over_zoo_cfg() -> None:
     assert config.data_dir == Path("/e")
 
 
-def test_a_property_that_contradicts_zoo_cfg_is_told_of() -> None:
+def test_zoo_cfg_wins_over_a_property_and_that_is_told() -> None:
     zoo_cfg = {"skipACL": "no", "snapCount": "500", "extendedTypesEnabled": "true", "jute.maxbuffer": "1000"}
     properties = {"-Dzookeeper.skipACL": "yes", "snapCount": "500", "digest.enabled": "true", "jute.maxbuffer": "2000"}
     config = build(zoo_cfg, properties, IN_MEMORY)
-    assert config.pipeline.auth.skip_acl is True
+    assert config.pipeline.auth.skip_acl is False
+    assert config.pipeline.frame_bytes_max == 2000
     (warning,) = config.warnings
-    assert warning.startswith("skipACL of zoo.cfg has no effect here")
+    assert warning.startswith("skipACL of the properties has no effect")
 
 
 def test_a_key_that_an_option_overrides_is_known_nevertheless() -> None:

@@ -26,9 +26,9 @@ def test_a_secure_port_brings_x509() -> None:
     assert "x509" not in config({}).pipeline.auth.schemes
 
 
-def test_properties_win_over_zoo_cfg_and_keep_their_prefix() -> None:
-    both = config({"skipACL": "no", "authProvider.1": SASL}, {"zookeeper.skipACL": "yes"})
-    assert both.pipeline.auth.skip_acl
+def test_zoo_cfg_wins_over_properties_which_may_keep_their_prefix() -> None:
+    both = config({"skipACL": "no"}, {"zookeeper.skipACL": "yes", "zookeeper.authProvider.1": SASL})
+    assert not both.pipeline.auth.skip_acl
     assert "sasl" in both.pipeline.auth.schemes
     assert both.ignored == ()
 
